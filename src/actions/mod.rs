@@ -1,0 +1,1 @@
+//! Actions: one compiler call each, admitted, measured and recorded.

@@ -1,0 +1,1 @@
+//! What a built file needs and holds, and whether the target has it.

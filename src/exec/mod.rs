@@ -1,0 +1,1 @@
+//! Processes: the one module that starts them.

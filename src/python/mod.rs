@@ -1,0 +1,1 @@
+//! Pythons: the one that runs build scripts, and the target's description.

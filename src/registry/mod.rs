@@ -1,0 +1,1 @@
+//! Registries: where a locked artifact can be had.

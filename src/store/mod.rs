@@ -1,0 +1,1 @@
+//! The store: content-addressed downloads and unpacked, read-only components.

@@ -1,0 +1,66 @@
+//! Toolchain components: as written (`toolchains/components.toml`), locked
+//! (`toolchains/components.lock`), and provisioned into the store.
+//!
+//! In: a [`Target`], a Python version, the build platform. Out: a [`Toolchain`], whose every path
+//! lies in the store and is read-only. Nothing here knows about packages or builds.
+
+pub mod lock;
+pub mod spec;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::artifact::Sha256;
+use crate::target::{Arch, Target};
+
+/// A provisioned toolchain: paths of real executables and folders in the store.
+#[derive(Debug, Clone, Serialize)]
+pub struct Toolchain {
+    /// What it builds for.
+    pub target: Target,
+    /// Where its compilers run.
+    pub build: Arch,
+    /// The C compiler driver.
+    pub cc: PathBuf,
+    /// The C++ compiler driver, which is also nvcc's host compiler.
+    pub cxx: PathBuf,
+    /// The folder with the binutils, under their names without a triple (`ar`, `ld`, `strip` …).
+    pub binutils: PathBuf,
+    /// The target's C library, headers and libstdc++, for `--sysroot`.
+    pub sysroot: PathBuf,
+    /// The CUDA toolkit: `bin/nvcc`, `nvvm`, `include`, `lib64`, `targets`.
+    pub cuda: PathBuf,
+    /// The Python that runs build scripts.
+    pub python: PathBuf,
+    /// The Python that the wheel is for, as data.
+    pub target_python: TargetPython,
+    /// ninja 1.13 or newer.
+    pub ninja: PathBuf,
+    /// uv, which resolves and unpacks build requirements.
+    pub uv: PathBuf,
+    /// What all this is made of, in the order of their names.
+    pub components: Vec<ComponentRef>,
+}
+
+/// The Python that a wheel is for: never run, only described.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TargetPython {
+    /// Major and minor version, such as `3.11`.
+    pub version: String,
+    /// Folders with `Python.h` and `pyconfig.h` for the target, in search order.
+    pub include: Vec<PathBuf>,
+    /// Where the headers came from: a component's name, or the folder or archive given.
+    pub source: String,
+}
+
+/// One component of a toolchain, as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ComponentRef {
+    /// Such as `gcc`.
+    pub name: String,
+    /// The main package's version.
+    pub version: String,
+    /// Digest of the component's inputs and layout, by which the store keeps it.
+    pub digest: Sha256,
+}

@@ -1,0 +1,1 @@
+//! The torch SDK: the target's torch, importable on the build platform.

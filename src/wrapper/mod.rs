@@ -1,0 +1,1 @@
+//! Tool wrappers: what a build sees as nvcc, g++ and ninja.

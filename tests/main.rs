@@ -1,0 +1,1 @@
+//! The integration tests: one binary, driving the xtask executable and the library.
