@@ -1,1 +1,142 @@
 //! Processes: the one module that starts them.
+//!
+//! In: a [`Command`] with its whole environment. Out: how it [`Finished`], its output in a log.
+//! Nothing is inherited but what the caller says, nothing outlives the command that started it:
+//! what builds run goes through a [`sandbox::Sandbox`], whose supervising process takes every
+//! descendant with it.
+
+pub mod capture;
+pub mod command;
+pub mod interrupt;
+pub mod sandbox;
+pub mod tree;
+
+pub use command::{Command, Finished};
+pub use interrupt::Interrupt;
+pub use sandbox::{Isolation, Sandbox};
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::error::{Class, Diagnose};
+
+/// Why a process did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// The executable is not there, or cannot run here.
+    #[error("`{program}` cannot be started")]
+    Start {
+        /// The executable.
+        program: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It ended with another status than 0.
+    #[error("`{program}` failed ({}){}", describe(*status), tail_block(tail))]
+    Failed {
+        /// The executable.
+        program: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// Its last lines of output.
+        tail: Vec<String>,
+        /// Where all of its output is.
+        log: Option<PathBuf>,
+    },
+    /// It ran longer than it may, and was killed.
+    #[error("`{program}` was stopped after {} s", limit.as_secs_f32())]
+    TimeLimit {
+        /// The executable.
+        program: PathBuf,
+        /// How long it had.
+        limit: Duration,
+        /// Where its output is.
+        log: Option<PathBuf>,
+    },
+    /// The user, or a signal, stopped crosswheel.
+    #[error("interrupted while `{program}` ran")]
+    Interrupted {
+        /// The executable.
+        program: PathBuf,
+    },
+    /// Output is not UTF-8 where it is read as text.
+    #[error("`{program}` printed something that is not UTF-8")]
+    NotUtf8 {
+        /// The executable.
+        program: PathBuf,
+    },
+    /// Signals cannot be handled.
+    #[error("signal handlers cannot be installed")]
+    Signals(#[source] io::Error),
+    /// A file that goes with a process cannot be read or written.
+    #[error("a log or a tool's folder cannot be written")]
+    Io(#[from] io::Error),
+}
+
+impl Diagnose for ExecError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Start { .. } => Class::Toolchain,
+            Self::Failed { .. } | Self::TimeLimit { .. } | Self::NotUtf8 { .. } => Class::Build,
+            Self::Interrupted { .. } => Class::Interrupted,
+            Self::Signals(_) | Self::Io(_) => Class::Io,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Failed { log: Some(log), .. } | Self::TimeLimit { log: Some(log), .. } => {
+                Some(format!("the whole log is in `{}`", log.display()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `exit code 2` or `signal 9`.
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "unknown status".to_owned(),
+    }
+}
+
+/// The last lines of a failed tool, each on a line of its own below the message.
+fn tail_block(tail: &[String]) -> String {
+    tail.iter().map(|line| format!("\n  | {line}")).collect()
+}
+
+/// The exit code by which a shell would tell of this status: 128 + n for signal n.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+/// Runs a process that shares this one's environment, folder and standard streams, to its end.
+pub fn run_inheriting(program: &Path, args: &[OsString]) -> Result<ExitStatus, ExecError> {
+    let fail = |source| ExecError::Start { program: program.to_owned(), source };
+    Ok(start_inheriting(program, args, &[]).map_err(fail)?.wait().map_err(fail)?.status)
+}
+
+/// Starts a process that shares this one's environment but for `hidden`, its folder and its
+/// standard streams, as a tool wrapper does for the tool behind it; the caller waits for it.
+pub(crate) fn start_inheriting(
+    program: &Path,
+    args: &[OsString],
+    hidden: &[&str],
+) -> io::Result<duct::Handle> {
+    let expression = duct::cmd(program, args).unchecked();
+    hidden.iter().fold(expression, |e, name| e.env_remove(name)).start()
+}
+
+/// What such a process prints on standard output, whatever its status is; what it prints on
+/// standard error is dropped.
+pub(crate) fn read_inheriting(program: &Path, args: &[OsString]) -> io::Result<String> {
+    let output = duct::cmd(program, args).unchecked().stdout_capture().stderr_null().run()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
