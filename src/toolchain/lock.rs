@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::spec::ComponentKey;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Input, PartialWheel};
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct ComponentsLock {
     pub component: Vec<LockedComponent>,
 }
 
-/// The files of one component, in the order in which they are unpacked.
+/// The files of one component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LockedComponent {
@@ -21,5 +21,24 @@ pub struct LockedComponent {
     #[serde(flatten)]
     pub key: ComponentKey,
     /// Sorted by registry, name and file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifact: Vec<Artifact>,
+    /// Wheels of which only some members are fetched, sorted likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partial: Vec<PartialWheel>,
+}
+
+impl LockedComponent {
+    /// Everything that it is unpacked from, in the order of unpacking.
+    pub fn inputs(&self) -> impl Iterator<Item = Input> {
+        let whole = self.artifact.iter().cloned().map(Input::Whole);
+        whole.chain(self.partial.iter().cloned().map(Input::Partial))
+    }
+
+    /// The version of the artifact that it is named for: the largest one.
+    pub fn version(&self) -> &str {
+        let partial = self.partial.iter().map(|p| (p.size, &p.wheel.version));
+        let whole = self.artifact.iter().map(|a| (a.size, &a.version));
+        whole.chain(partial).max_by_key(|(size, _)| *size).map_or("", |(_, version)| version)
+    }
 }

@@ -4,12 +4,24 @@
 //! In: a [`Target`], a Python version, the build platform. Out: a [`Toolchain`], whose every path
 //! lies in the store and is read-only. Nothing here knows about packages or builds.
 
+pub mod env;
+pub mod error;
+mod headers;
+mod install;
 pub mod lock;
+pub mod provision;
+pub mod relocate;
+pub mod relock;
+pub mod sources;
 pub mod spec;
 
 use std::path::PathBuf;
 
 use serde::Serialize;
+
+pub use error::ToolchainError;
+pub use provision::{Fetch, Provisioner, Request};
+pub use sources::{Source, Sources};
 
 use crate::artifact::Sha256;
 use crate::target::{Arch, Target};

@@ -1,5 +1,7 @@
 //! Components as written: `toolchains/components.toml`.
 
+use std::fmt;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +27,56 @@ pub struct ComponentKey {
     /// What its headers and libraries are for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Arch>,
+    /// The CUDA release it is for, such as `13.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<String>,
     /// The Python minor version it is for, such as `3.11`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub python: Option<String>,
+}
+
+impl ComponentKey {
+    /// Whether a component of this key is what a toolchain needs under a name.
+    pub fn serves(&self, wanted: &Wanted<'_>) -> bool {
+        fn fits<T: PartialEq + ?Sized>(key: Option<&T>, wanted: &T) -> bool {
+            key.is_none_or(|key| key == wanted)
+        }
+        self.name == wanted.name
+            && fits(self.build.as_ref(), &wanted.build)
+            && fits(self.target.as_ref(), &wanted.target)
+            && fits(self.cuda.as_deref(), wanted.cuda)
+            && fits(self.python.as_deref(), wanted.python)
+    }
+}
+
+impl fmt::Display for ComponentKey {
+    /// Such as `cuda for aarch64, CUDA 13.0, on x86_64`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        let target = self.target.iter().map(|target| target.to_string());
+        let cuda = self.cuda.iter().map(|cuda| format!("CUDA {cuda}"));
+        let python = self.python.iter().map(|python| format!("Python {python}"));
+        let serves: Vec<_> = target.chain(cuda).chain(python).collect();
+        if !serves.is_empty() {
+            write!(f, " for {}", serves.join(", "))?;
+        }
+        self.build.iter().try_for_each(|build| write!(f, " on {build}"))
+    }
+}
+
+/// What a toolchain needs of a component.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Such as `gcc`.
+    pub name: &'a str,
+    /// Where its executables will run.
+    pub build: Arch,
+    /// What its headers and libraries must be for.
+    pub target: Arch,
+    /// The CUDA release, such as `13.0`.
+    pub cuda: &'a str,
+    /// The Python minor version, such as `3.11`.
+    pub python: &'a str,
 }
 
 /// One component: where its packages come from and how they are laid out.
@@ -81,9 +130,15 @@ pub struct WheelSource {
     pub version: String,
     /// The platform of the wheel.
     pub arch: Arch,
+    /// Globs of the members wanted, where a few small ones of a large wheel are: these alone are
+    /// fetched, by ranges. Empty means the whole wheel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
 }
 
-/// How unpacked files become a component. Globs match paths below the component's root.
+/// How unpacked files become a component.
+///
+/// Globs match whole paths below the component's root: `*` within one name, `**` across folders.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Layout {
@@ -91,15 +146,19 @@ pub struct Layout {
     /// outside it is not unpacked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strip: Option<String>,
-    /// What is not unpacked.
+    /// What is unpacked; empty means everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// What is not unpacked, even if included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// What gets the run bit, which wheels lose.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub executable: Vec<String>,
-    /// Symbolic links to make: path to (relative) destination.
+    /// Symbolic links to make, in place of what is there: path to (relative) destination.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub link: IndexMap<String, String>,
+    /// Folders of Python modules to compile with the component's own `usr/bin/python3`, which
+    /// would otherwise try to add the compiled ones later.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compile_python: Vec<String>,
     /// Whether its dynamic executables get the interpreter and run path of the `runtime`
     /// component, so that they run whatever the machine's own C library is.
     pub relocate: bool,

@@ -1,0 +1,162 @@
+//! What a person needs to cross-compile by hand: variables for a shell, and a CMake toolchain file.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::{Toolchain, ToolchainError};
+use crate::environment::Environment;
+
+/// The linker's flag for executables: GCC's own libstdc++ needs a newer glibc than the sysroot's,
+/// and the linker would miss its symbols there.
+const ALLOW_UNDEFINED: &str = "-Wl,--allow-shlib-undefined";
+
+impl Toolchain {
+    /// Folders of executables, for the front of `PATH`.
+    pub fn search_path(&self) -> Vec<PathBuf> {
+        let folders = [self.cxx.parent(), self.ninja.parent()];
+        let folders = folders.into_iter().flatten().map(Path::to_owned);
+        folders.chain([self.cuda.join("bin")]).collect()
+    }
+
+    /// The variables that compilers, Make, CMake, nvcc and cargo's `cc` look at, but for `PATH`.
+    pub fn variables(&self) -> IndexMap<String, String> {
+        let path = |path: &Path| path.display().to_string();
+        let tool = |name: &str| path(&self.binutils.join(name));
+        let sysroot = format!("--sysroot={}", self.sysroot.display());
+        let include = self.target_python.include.iter().map(|i| path(i)).collect::<Vec<_>>();
+        let architectures = self.target.sm.iter().map(|sm| sm.0.to_string()).collect::<Vec<_>>();
+        let capabilities = self.target.sm.iter().map(|sm| sm.capability()).collect::<Vec<_>>();
+        let compiler = format!("-ccbin={} -Xcompiler={sysroot}", self.cxx.display());
+        let libraries = self.cuda.join("lib64");
+        [
+            ("CC", path(&self.cc)),
+            ("CXX", path(&self.cxx)),
+            ("AR", tool("ar")),
+            ("AS", tool("as")),
+            ("LD", tool("ld")),
+            ("NM", tool("nm")),
+            ("OBJCOPY", tool("objcopy")),
+            ("RANLIB", tool("ranlib")),
+            ("READELF", tool("readelf")),
+            ("STRIP", tool("strip")),
+            ("CPPFLAGS", sysroot.clone()),
+            ("CFLAGS", sysroot.clone()),
+            ("CXXFLAGS", sysroot.clone()),
+            ("LDFLAGS", format!("{sysroot} -L{} {ALLOW_UNDEFINED}", libraries.display())),
+            ("CUDA_HOME", path(&self.cuda)),
+            ("CUDA_PATH", path(&self.cuda)),
+            ("CUDACXX", path(&self.cuda.join("bin/nvcc"))),
+            ("CUDAHOSTCXX", path(&self.cxx)),
+            ("CUDAARCHS", architectures.join(";")),
+            ("NVCC_PREPEND_FLAGS", compiler),
+            ("TORCH_CUDA_ARCH_LIST", capabilities.join(";")),
+            // gcc takes these as `-isystem`: Python.h is found with no flag.
+            ("C_INCLUDE_PATH", include.join(":")),
+            ("CPLUS_INCLUDE_PATH", include.join(":")),
+            ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
+    }
+
+    /// Runs a command with these variables and its terminal, and returns its exit code (128 + n
+    /// where signal n ended it).
+    pub fn run(
+        &self,
+        command: &[OsString],
+        environment: &Environment,
+    ) -> Result<u8, ToolchainError> {
+        let Some((program, args)) = command.split_first() else {
+            return Ok(0);
+        };
+        let mut path = self.search_path();
+        path.extend(environment.get("PATH").iter().flat_map(std::env::split_paths));
+        let path = std::env::join_paths(path).map_err(std::io::Error::other)?;
+        let failed = |source| ToolchainError::Tool { tool: program.into(), source };
+        // A bare name is looked for in the toolchain first: in this process's PATH it may be another.
+        let program = which::which_in(program, Some(&path), environment.current_dir())
+            .map_err(|error| failed(std::io::Error::new(std::io::ErrorKind::NotFound, error)))?;
+        let mut expression = duct::cmd(program, args).unchecked().env("PATH", path);
+        for (name, value) in self.variables() {
+            expression = expression.env(name, value);
+        }
+        let status = expression.run().map_err(failed)?.status;
+        let code = status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(1);
+        Ok(u8::try_from(code).unwrap_or(1))
+    }
+
+    /// Lines for a POSIX shell's `eval`.
+    pub fn shell(&self) -> String {
+        let mut lines = String::new();
+        for (name, value) in self.variables() {
+            lines += &format!("export {name}={}\n", quote(&value));
+        }
+        let folders: Vec<_> = self.search_path().iter().map(|p| p.display().to_string()).collect();
+        lines += &format!("export PATH={}:\"$PATH\"\n", quote(&folders.join(":")));
+        lines
+    }
+
+    /// A toolchain file for `cmake -DCMAKE_TOOLCHAIN_FILE=…`.
+    pub fn cmake(&self) -> String {
+        let path = |path: &Path| path.display().to_string();
+        let tool = |name: &str| path(&self.binutils.join(name));
+        let architectures = self.target.sm.iter().map(|sm| format!("{}-real", sm.0));
+        let include = self.target_python.include.iter().map(|i| path(i)).collect::<Vec<_>>();
+        let settings = [
+            ("CMAKE_SYSTEM_NAME", "Linux".to_owned()),
+            ("CMAKE_SYSTEM_PROCESSOR", self.target.arch.name().to_owned()),
+            ("CMAKE_SYSROOT", path(&self.sysroot)),
+            ("CMAKE_C_COMPILER", path(&self.cc)),
+            ("CMAKE_CXX_COMPILER", path(&self.cxx)),
+            ("CMAKE_AR", tool("ar")),
+            ("CMAKE_LINKER", tool("ld")),
+            ("CMAKE_NM", tool("nm")),
+            ("CMAKE_OBJCOPY", tool("objcopy")),
+            ("CMAKE_RANLIB", tool("ranlib")),
+            ("CMAKE_STRIP", tool("strip")),
+            ("CMAKE_CUDA_COMPILER", path(&self.cuda.join("bin/nvcc"))),
+            ("CMAKE_CUDA_HOST_COMPILER", path(&self.cxx)),
+            ("CMAKE_CUDA_ARCHITECTURES", architectures.collect::<Vec<_>>().join(";")),
+            ("CMAKE_CUDA_FLAGS_INIT", format!("-Xcompiler=--sysroot={}", self.sysroot.display())),
+            ("CMAKE_EXE_LINKER_FLAGS_INIT", ALLOW_UNDEFINED.to_owned()),
+            ("CUDAToolkit_ROOT", path(&self.cuda)),
+            ("Python_INCLUDE_DIR", include.join(";")),
+            ("CMAKE_MAKE_PROGRAM", path(&self.ninja)),
+            // Programs are the build machine's; the rest is the target's.
+            ("CMAKE_FIND_ROOT_PATH", format!("{};{}", path(&self.sysroot), path(&self.cuda))),
+            ("CMAKE_FIND_ROOT_PATH_MODE_PROGRAM", "NEVER".to_owned()),
+            ("CMAKE_FIND_ROOT_PATH_MODE_LIBRARY", "ONLY".to_owned()),
+            ("CMAKE_FIND_ROOT_PATH_MODE_INCLUDE", "ONLY".to_owned()),
+            ("CMAKE_FIND_ROOT_PATH_MODE_PACKAGE", "BOTH".to_owned()),
+        ];
+        let line = |(name, value): &(&str, String)| format!("set({name} [==[{value}]==])\n");
+        settings.iter().map(line).collect()
+    }
+}
+
+/// A word of a POSIX shell: in single quotes, unless it is plain.
+fn quote(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-=+:,@%".contains(&byte);
+    if !value.is_empty() && value.bytes().all(plain) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for word in ["/plain/path", "--sysroot=/a -L/b", "it's", "", "$HOME `x` \"y\"", "a;b"] {
+            let printed = duct::cmd!("sh", "-c", format!("printf %s {}", quote(word)));
+            assert_eq!(printed.read().unwrap(), word);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! From a target to a toolchain: finds the components, fetches and installs what is missing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use super::error::ToolchainError;
+use super::headers::Given;
+use super::install::install;
+use super::relocate::Relocation;
+use super::sources::{RUNTIME, Source, Sources};
+use super::spec::Wanted;
+use super::{ComponentRef, TargetPython, Toolchain};
+use crate::artifact::{Input, Sha256};
+use crate::report::{Reporter, Step};
+use crate::store::{Components, Installed, Key};
+use crate::target::{Arch, Target};
+
+/// Gets files, by their digests: downloads what is not in the store.
+pub type Fetch<'a> = dyn Fn(&[Input]) -> crate::Result<BTreeMap<Sha256, PathBuf>> + 'a;
+
+/// The components of every toolchain, but for the Python headers.
+const COMPONENTS: [&str; 6] = ["gcc", "sysroot", "cuda", "python", "ninja", "uv"];
+/// What other components are relocated with: never relocated itself.
+const RELOCATION: [&str; 2] = ["patchelf", RUNTIME];
+
+/// Makes toolchains in a store.
+pub struct Provisioner<'a> {
+    /// What components there are.
+    pub sources: &'a Sources,
+    /// Where they are installed.
+    pub components: &'a Components,
+    /// Where they run.
+    pub build: Arch,
+    /// Gets their files.
+    pub fetch: &'a Fetch<'a>,
+    /// Is told what is unpacked.
+    pub reporter: &'a dyn Reporter,
+}
+
+/// What a toolchain is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The machine.
+    pub target: &'a Target,
+    /// The Python minor version, such as `3.11`.
+    pub python: &'a str,
+    /// A folder or archive with its headers, where they are not a component's.
+    pub headers: Option<&'a Path>,
+}
+
+/// A component on its way into the store.
+struct Planned<'a> {
+    source: &'a Source,
+    digest: Sha256,
+    key: Key,
+}
+
+impl Provisioner<'_> {
+    /// The files that a toolchain is made of, whether they are in the store or not.
+    pub fn inputs(&self, request: &Request<'_>) -> Result<Vec<Input>, ToolchainError> {
+        let names = RELOCATION.iter().chain(self.names(request));
+        let mut inputs = Vec::new();
+        for name in names {
+            inputs.extend(self.source(name, request)?.locked.inputs());
+        }
+        Ok(inputs)
+    }
+
+    /// Makes a toolchain, or finds it.
+    ///
+    /// # Errors
+    /// Besides [`ToolchainError`]: what `fetch` and unpacking report, and a component in the store
+    /// whose files were changed.
+    pub fn provision(&self, request: &Request<'_>) -> crate::Result<Toolchain> {
+        let names: Vec<&str> = self.names(request).copied().collect();
+        let (installed, refs) = self.install(&names, request)?;
+        let target_python = self.target_python(request, &installed)?;
+        let triple = request.target.arch.gnu_triple();
+        let at = |name: &str, path: &str| installed[name].path.join(path);
+        Ok(Toolchain {
+            target: request.target.clone(),
+            build: self.build,
+            cc: at("gcc", &format!("usr/bin/{triple}-gcc")),
+            cxx: at("gcc", &format!("usr/bin/{triple}-g++")),
+            binutils: at("gcc", &format!("usr/{triple}/bin")),
+            sysroot: installed["sysroot"].path.clone(),
+            cuda: installed["cuda"].path.clone(),
+            python: at("python", "usr/bin/python3"),
+            target_python,
+            ninja: at("ninja", "bin/ninja"),
+            uv: at("uv", "bin/uv"),
+            components: refs,
+        })
+    }
+
+    /// Makes one component that not every toolchain needs (`cmake`, `pip`), or finds it.
+    pub fn component(&self, name: &str, request: &Request<'_>) -> crate::Result<Installed> {
+        let (mut installed, _) = self.install(&[name], request)?;
+        installed.remove(name).ok_or_else(|| {
+            let wanted = name.to_owned();
+            ToolchainError::NoComponent { wanted, known: Vec::new() }.into()
+        })
+    }
+
+    fn names(&self, request: &Request<'_>) -> impl Iterator<Item = &'static &'static str> {
+        let headers: &[&str] = if request.headers.is_some() { &[] } else { &["python-headers"] };
+        COMPONENTS.iter().chain(headers)
+    }
+
+    fn source(&self, name: &str, request: &Request<'_>) -> Result<&Source, ToolchainError> {
+        self.sources.find(&Wanted {
+            name,
+            build: self.build,
+            target: request.target.arch,
+            cuda: &request.target.cuda,
+            python: request.python,
+        })
+    }
+
+    /// Installs what is missing of these components and of what they are relocated with.
+    fn install(
+        &self,
+        names: &[&str],
+        request: &Request<'_>,
+    ) -> crate::Result<(BTreeMap<String, Installed>, Vec<ComponentRef>)> {
+        let runtime = self.source(RUNTIME, request)?.runtime_digest();
+        let plan = |name: &str| -> Result<Planned<'_>, ToolchainError> {
+            let source = self.source(name, request)?;
+            let key = source.key(runtime, self.components);
+            Ok(Planned { source, digest: source.digest(runtime), key })
+        };
+        let tools = RELOCATION.iter().map(|name| plan(name)).collect::<Result<Vec<_>, _>>()?;
+        let planned = names.iter().map(|name| plan(name)).collect::<Result<Vec<_>, _>>()?;
+        let everything: Vec<&Planned<'_>> = tools.iter().chain(&planned).collect();
+        let mut installed = self.find(&everything)?;
+        let missing = |plan: &&Planned<'_>| !installed.contains_key(&plan.source.spec.key.name);
+        let missing: Vec<&Planned<'_>> = everything.iter().copied().filter(missing).collect();
+        if !missing.is_empty() {
+            let inputs: Vec<Input> =
+                missing.iter().flat_map(|p| p.source.locked.inputs()).collect();
+            let blobs = (self.fetch)(&inputs)?;
+            let (first, second): (Vec<_>, Vec<_>) = missing
+                .into_iter()
+                .partition(|plan| RELOCATION.contains(&plan.source.spec.key.name.as_str()));
+            installed.extend(self.unpack(&first, &blobs, None)?);
+            let relocation = Relocation {
+                patchelf: installed["patchelf"].path.join("bin/patchelf"),
+                runtime: installed[RUNTIME].path.clone(),
+                build: self.build,
+            };
+            installed.extend(self.unpack(&second, &blobs, Some(&relocation))?);
+        }
+        let mut refs: Vec<_> = everything.iter().map(|plan| plan.component_ref()).collect();
+        refs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((installed, refs))
+    }
+
+    /// Those that are in the store and unchanged, checked in parallel.
+    fn find(&self, planned: &[&Planned<'_>]) -> crate::Result<BTreeMap<String, Installed>> {
+        let found = in_parallel(planned, |plan| Ok(self.components.find(&plan.key)?))?;
+        let named = planned.iter().map(|plan| plan.source.spec.key.name.clone());
+        Ok(named.zip(found).filter_map(|(name, found)| Some((name, found?))).collect())
+    }
+
+    fn unpack(
+        &self,
+        planned: &[&Planned<'_>],
+        blobs: &BTreeMap<Sha256, PathBuf>,
+        relocation: Option<&Relocation>,
+    ) -> crate::Result<BTreeMap<String, Installed>> {
+        let installed = in_parallel(planned, |plan| {
+            let _step = Step::start(self.reporter, "unpacking", plan.source.spec.key.to_string());
+            let destination = self.components.path(&plan.key);
+            self.components.install(&plan.key, |root| {
+                install(plan.source, blobs, root, &destination, relocation)
+            })
+        })?;
+        let named = planned.iter().map(|plan| plan.source.spec.key.name.clone());
+        Ok(named.zip(installed).collect())
+    }
+
+    fn target_python(
+        &self,
+        request: &Request<'_>,
+        installed: &BTreeMap<String, Installed>,
+    ) -> crate::Result<TargetPython> {
+        let version = request.python.to_owned();
+        let Some(path) = request.headers else {
+            let root = &installed["python-headers"].path;
+            let include = vec![root.join("usr/include").join(format!("python{version}"))];
+            return Ok(TargetPython { version, include, source: "python-headers".into() });
+        };
+        let given = Given::new(path, request.python, request.target.arch);
+        let key = Key::new("python-headers", given.digest()?);
+        let installed = self.components.install(&key, |root| given.install(root))?;
+        let include = given.include(&installed.path)?;
+        Ok(TargetPython { version, include, source: path.display().to_string() })
+    }
+}
+
+impl Planned<'_> {
+    fn component_ref(&self) -> ComponentRef {
+        ComponentRef {
+            name: self.source.spec.key.name.clone(),
+            version: self.source.locked.version().to_owned(),
+            digest: self.digest,
+        }
+    }
+}
+
+/// Runs a function on each item at once, and returns the results in the items' order.
+fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> crate::Result<R> + Sync,
+) -> crate::Result<Vec<R>> {
+    thread::scope(|scope| {
+        let workers: Vec<_> = items.iter().map(|item| scope.spawn(|| work(item))).collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, crate::Result<R>>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().map(join).collect()
+    })
+}

@@ -1,0 +1,204 @@
+//! The description of components and their lock, read together.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::error::ToolchainError;
+use super::lock::{ComponentsLock, LockedComponent};
+use super::spec::{ComponentSpec, Components, Wanted};
+use crate::artifact::{Artifact, Sha256};
+use crate::store::{Components as ComponentStore, Key};
+
+/// The component that others are relocated to.
+pub const RUNTIME: &str = "runtime";
+
+/// `components.toml` and `components.lock`.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    components: Vec<Source>,
+}
+
+/// A component, as written and as locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// As written.
+    pub spec: ComponentSpec,
+    /// As locked.
+    pub locked: LockedComponent,
+}
+
+impl Sources {
+    /// Reads both files of the folder `toolchains`.
+    pub fn load(folder: &Path) -> Result<Self, ToolchainError> {
+        Self::new(read(&folder.join("components.toml"))?, read(&folder.join("components.lock"))?)
+    }
+
+    /// Puts each component together with its lock.
+    pub fn new(spec: Components, lock: ComponentsLock) -> Result<Self, ToolchainError> {
+        let join = |spec: ComponentSpec| {
+            let locked = lock.component.iter().find(|locked| locked.key == spec.key);
+            match locked {
+                Some(locked) => Ok(Source { spec, locked: locked.clone() }),
+                None => Err(ToolchainError::NotLocked { component: spec.key.to_string() }),
+            }
+        };
+        let components = spec.component.into_iter().map(join).collect::<Result<_, _>>()?;
+        Ok(Self { components })
+    }
+
+    /// All of them, in the order of `components.toml`.
+    pub fn all(&self) -> &[Source] {
+        &self.components
+    }
+
+    /// Debian's package of pip, which knows the default index of machines without a pip.
+    pub fn pip_package(&self) -> Option<&Artifact> {
+        let pip = self.components.iter().find(|source| source.spec.key.name == "pip")?;
+        pip.locked.artifact.first()
+    }
+
+    /// The first that serves.
+    pub fn find(&self, wanted: &Wanted<'_>) -> Result<&Source, ToolchainError> {
+        let found = self.components.iter().find(|source| source.spec.key.serves(wanted));
+        found.ok_or_else(|| self.not_found(wanted))
+    }
+
+    /// The store's keys of all components, for whatever machine.
+    pub fn keys(&self, components: &ComponentStore) -> BTreeSet<String> {
+        let runtimes = self.components.iter().filter(|source| source.spec.key.name == RUNTIME);
+        let runtimes: Vec<_> = runtimes.map(Source::runtime_digest).collect();
+        let keys = self.components.iter().flat_map(|source| {
+            let keys = runtimes.iter().map(|runtime| source.key(*runtime, components));
+            keys.map(|key| key.as_str().to_owned()).collect::<Vec<_>>()
+        });
+        keys.collect()
+    }
+
+    fn not_found(&self, wanted: &Wanted<'_>) -> ToolchainError {
+        let named = self.components.iter().map(|source| &source.spec.key);
+        let named: Vec<_> = named.filter(|key| key.name == wanted.name).collect();
+        if wanted.name == "python-headers" {
+            let mut known: Vec<_> = named
+                .iter()
+                .filter(|key| key.target.is_none_or(|target| target == wanted.target))
+                .filter_map(|key| key.python.clone())
+                .collect();
+            known.sort();
+            let python = wanted.python.to_owned();
+            return ToolchainError::NoPythonHeaders { python, target: wanted.target, known };
+        }
+        let Wanted { name, build, target, cuda, .. } = wanted;
+        ToolchainError::NoComponent {
+            wanted: format!("`{name}` for {target} and CUDA {cuda} on {build}"),
+            known: named.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Source {
+    /// The digest of the component that others are relocated to, which is not relocated itself.
+    pub fn runtime_digest(&self) -> Sha256 {
+        self.digest(Sha256::of([]))
+    }
+
+    /// Under which key a store keeps it: what is relocated holds the runtime's path, so it is
+    /// another one in another store.
+    pub fn key(&self, runtime: Sha256, components: &ComponentStore) -> Key {
+        let digest = self.digest(runtime);
+        let runtime = components.path(&Key::new(RUNTIME, runtime));
+        let keyed = match self.spec.layout.relocate {
+            true => Sha256::of(format!("{digest} {}", runtime.display())),
+            false => digest,
+        };
+        Key::new(&self.spec.key.name, keyed)
+    }
+
+    /// The digest of all that decides what the component holds, wherever the store is.
+    ///
+    /// `runtime` is the runtime's digest, which counts only for what is relocated.
+    pub fn digest(&self, runtime: Sha256) -> Sha256 {
+        let inputs: Vec<_> = self.locked.inputs().map(|input| input.sha256()).collect();
+        let runtime = self.spec.layout.relocate.then_some(runtime);
+        let parts = serde_json::json!({
+            // Counts up when the code that lays components out changes what they hold.
+            "format": 1,
+            "name": self.spec.key.name,
+            "layout": self.spec.layout,
+            "inputs": inputs,
+            "runtime": runtime,
+        });
+        Sha256::of(parts.to_string())
+    }
+}
+
+pub(super) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ToolchainError> {
+    let text = fs_err::read_to_string(path)?;
+    toml::from_str(&text).map_err(|source| {
+        let (path, source) = (path.to_owned(), Box::new(source));
+        ToolchainError::Malformed { path, source }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{Arch, Target};
+
+    fn repository() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("toolchains")
+    }
+
+    #[test]
+    fn every_target_of_the_repository_has_its_components() {
+        let sources = Sources::load(&repository()).unwrap();
+        let targets = repository().join("targets");
+        for name in Target::names(&targets).unwrap() {
+            let target = Target::load(&targets, &name).unwrap();
+            for component in
+                ["runtime", "patchelf", "gcc", "sysroot", "cuda", "python", "ninja", "uv"]
+            {
+                let python = target.python.as_str();
+                let wanted = Wanted {
+                    name: component,
+                    build: Arch::X86_64,
+                    target: target.arch,
+                    cuda: &target.cuda,
+                    python,
+                };
+                let source = sources.find(&wanted).unwrap();
+                assert!(source.spec.key.serves(&wanted));
+                assert!(source.locked.inputs().next().is_some(), "{component} is locked empty");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_what_there_is() {
+        let sources = Sources::load(&repository()).unwrap();
+        let wanted = Wanted {
+            name: "python-headers",
+            build: Arch::X86_64,
+            target: Arch::Aarch64,
+            cuda: "13.0",
+            python: "3.12",
+        };
+        let error = sources.find(&wanted).unwrap_err();
+        assert_eq!(error.to_string(), "there are no headers of Python 3.12 for aarch64");
+        let hint = crate::Diagnose::hint(&error).unwrap();
+        assert!(hint.contains("--python 3.12=PATH") && hint.ends_with("3.11, 3.13"), "{hint}");
+    }
+
+    #[test]
+    fn only_what_is_relocated_depends_on_the_runtime_and_the_store() {
+        let sources = Sources::load(&repository()).unwrap();
+        let (here, there) =
+            (ComponentStore::new(Path::new("/a")), ComponentStore::new(Path::new("/b")));
+        let (one, two) = (Sha256::of("1"), Sha256::of("2"));
+        for source in sources.all() {
+            let moves = source.key(one, &here) != source.key(one, &there);
+            let follows = source.digest(one) != source.digest(two);
+            let relocated = source.spec.layout.relocate;
+            assert_eq!((moves, follows), (relocated, relocated), "{}", source.spec.key);
+        }
+    }
+}
