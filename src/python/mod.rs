@@ -1,1 +1,18 @@
 //! Pythons: the one that runs build scripts, and the target's description.
+//!
+//! In: a source tree, the locked build requirements, a [`crate::toolchain::Toolchain`], the torch
+//! SDK. Out: a [`environment::BuildEnvironment`] in which a PEP 517 backend runs as if it were on
+//! the target, and what its hooks returned. The target's interpreter is never run. Nothing here
+//! downloads, and processes start through the [`launch::Launch`] that the caller gives.
+
+pub mod answers;
+pub mod backend;
+pub mod environment;
+pub mod launch;
+pub mod lock;
+pub mod programs;
+pub mod pyproject;
+pub mod requirements;
+pub mod shim;
+pub mod tags;
+pub mod variables;
