@@ -1,0 +1,124 @@
+//! Peak memory of process trees, sampled.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::exec::tree::ProcessTree;
+
+/// The time between two samples, at least.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Walking the page tables of a process of many gigabytes takes the kernel tens of milliseconds:
+/// sampling slows down so far that it costs at most one part in this many of one processor.
+const THRIFT: u32 = 50;
+
+/// Peaks by the pid of the wrapper, in bytes.
+type Peaks = Arc<Mutex<BTreeMap<i32, u64>>>;
+
+/// Samples the trees below registered processes on a thread of its own.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    peaks: Peaks,
+    /// Dropped to end the thread.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    pub(super) fn start() -> Self {
+        let peaks = Peaks::default();
+        let (stop, stopped) = channel();
+        let shared = Arc::clone(&peaks);
+        let thread = thread::spawn(move || {
+            let mut pause = INTERVAL;
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let begun = Instant::now();
+                sample(&shared);
+                pause = INTERVAL.max(begun.elapsed() * THRIFT);
+            }
+        });
+        Self { peaks, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Begins to watch what runs below a process.
+    pub(super) fn watch(&self, pid: i32) {
+        lock(&self.peaks).insert(pid, 0);
+    }
+
+    /// Ends it, and returns the peak in bytes; 0 for what was too short to be seen.
+    pub(super) fn take(&self, pid: i32) -> u64 {
+        lock(&self.peaks).remove(&pid).unwrap_or_default()
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to tell but its end.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A thread that panicked leaves whole entries behind.
+fn lock(peaks: &Peaks) -> MutexGuard<'_, BTreeMap<i32, u64>> {
+    peaks.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sample(peaks: &Peaks) {
+    let roots: Vec<i32> = lock(peaks).keys().copied().collect();
+    if roots.is_empty() {
+        return;
+    }
+    let tree = ProcessTree::snapshot();
+    for root in roots {
+        let sum: u64 = tree.descendants(root).into_iter().map(proportional_set_size).sum();
+        if let Some(peak) = lock(peaks).get_mut(&root) {
+            *peak = sum.max(*peak);
+        }
+    }
+}
+
+/// In bytes; 0 for a process that has ended.
+fn proportional_set_size(pid: i32) -> u64 {
+    fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .ok()
+        .and_then(|rollup| parse_pss(&rollup))
+        .unwrap_or_default()
+}
+
+/// The `Pss:` line, which is in kB.
+fn parse_pss(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pss_is_read_in_bytes() {
+        let rollup = "5581-7fff ---p 0 0:0 0   [rollup]\nRss:    1776 kB\nPss:     363 kB\n\
+                      Pss_Dirty:   112 kB\n";
+        assert_eq!(parse_pss(rollup), Some(363 * 1024));
+        assert_eq!(parse_pss(""), None);
+    }
+
+    #[test]
+    fn a_child_is_measured_and_its_parent_is_not() {
+        let child = duct::cmd!("sleep", "1000").unchecked().start().unwrap();
+        let this = i32::try_from(std::process::id()).unwrap();
+        let peaks = Peaks::default();
+        lock(&peaks).insert(this, 0);
+        sample(&peaks);
+        let peak = lock(&peaks)[&this];
+        child.kill().unwrap();
+        assert!(peak > 0);
+        // What is seen of the child is far less than this test's own memory.
+        assert!(peak < proportional_set_size(this).max(64 << 20));
+    }
+}

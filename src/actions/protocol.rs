@@ -1,0 +1,110 @@
+//! What tool wrappers and the server say to each other: JSON objects, one a line.
+//!
+//! A connection is one wrapper's life. An action's is `start` → `go` → `finish`; ninja's is `plan`
+//! and then silence. The end of the connection is the end of the other side: the server takes back
+//! the leave of a wrapper that died, and a wrapper whose server died kills its tool.
+
+use std::io::{self, BufRead, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Kind;
+
+/// What a wrapper says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// ninja is about to run these, by label.
+    Plan {
+        /// In ninja's order.
+        labels: Vec<String>,
+    },
+    /// A tool wants to start.
+    Start(Start),
+    /// The tool ended.
+    Finish(Finish),
+}
+
+/// What the server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// The tool may start.
+    Go,
+}
+
+/// The fields of an [`Action`](super::Action) that are known before it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Start {
+    /// What it does.
+    pub kind: Kind,
+    /// What it makes.
+    pub label: String,
+    /// The first source.
+    pub source: Option<String>,
+    /// The output.
+    pub output: Option<String>,
+    /// The real tool and its arguments.
+    pub command: Vec<String>,
+    /// The folder it runs in.
+    pub cwd: String,
+    /// What the wrapper changed.
+    pub notes: Vec<String>,
+    /// The SASS that it makes.
+    pub sms: Vec<String>,
+}
+
+/// What is known when it has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Finish {
+    /// Exit code; 128 + n where signal n ended it.
+    pub exit: u8,
+    /// Wall time, in milliseconds.
+    pub wall_ms: u64,
+    /// User and system time of all its processes, in milliseconds.
+    pub cpu_ms: u64,
+    /// The largest resident set of any one of its processes, in bytes.
+    pub max_rss: u64,
+}
+
+/// Writes one message.
+pub fn send(mut stream: impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+/// Reads one message; `None` at the end of the stream.
+pub fn receive<T: DeserializeOwned>(stream: &mut impl BufRead) -> io::Result<Option<T>> {
+    let mut line = String::new();
+    match stream.read_line(&mut line)? {
+        0 => Ok(None),
+        _ => Ok(Some(serde_json::from_str(&line)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_one_line_each() {
+        let messages = [
+            Request::Plan { labels: vec!["a\nb.o".to_owned()] },
+            Request::Finish(Finish { exit: 0, wall_ms: 1, cpu_ms: 2, max_rss: 3 }),
+        ];
+        let mut stream = Vec::new();
+        for message in &messages {
+            send(&mut stream, message).unwrap();
+        }
+        assert_eq!(stream.iter().filter(|byte| **byte == b'\n').count(), 2);
+        let mut reader = &stream[..];
+        for message in messages {
+            assert_eq!(receive(&mut reader).unwrap(), Some(message));
+        }
+        assert_eq!(receive::<Request>(&mut reader).unwrap(), None);
+    }
+}

@@ -1,0 +1,380 @@
+//! The server that tool wrappers of one build talk to: a thread a connection.
+
+use std::io::{BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
+
+use super::memory::Sampler;
+use super::protocol::{Finish, Reply, Request, Start, receive, send};
+use super::{Action, ActionsError, CostBook, MemoryMethod, socket};
+use crate::report::{Event, Reporter, next_id};
+
+/// What a server needs to know.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// Where its socket is made; one that a killed run left there is replaced.
+    pub socket: PathBuf,
+    /// Where actions are appended, one JSON object a line.
+    pub log: PathBuf,
+    /// How many tools may run at once.
+    pub jobs: usize,
+    /// Who is told.
+    pub reporter: Arc<dyn Reporter>,
+    /// What actions cost before.
+    pub costs: CostBook,
+    /// What the cost book calls the package.
+    pub package: String,
+}
+
+/// Admits, measures and records the actions of one build.
+pub struct Server {
+    socket: PathBuf,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+/// What the threads of a server share.
+struct Shared {
+    slots: Slots,
+    sampler: Sampler,
+    record: Mutex<Record>,
+    reporter: Arc<dyn Reporter>,
+    costs: CostBook,
+    package: String,
+    jobs: usize,
+    stopping: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Record {
+    actions: Vec<Action>,
+    log: fs_err::File,
+}
+
+impl Server {
+    /// Starts to listen.
+    pub fn start(options: ServerOptions) -> Result<Self, ActionsError> {
+        let path = options.socket;
+        match fs_err::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let listener = socket::bind(&path).map_err(|source| {
+            let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+            ActionsError::Socket { folder, source }
+        })?;
+        let log = open_log(&options.log)?;
+        let shared = Arc::new(Shared {
+            slots: Slots::new(options.jobs),
+            sampler: Sampler::start(),
+            record: Mutex::new(Record { actions: Vec::new(), log }),
+            reporter: options.reporter,
+            costs: options.costs,
+            package: options.package,
+            jobs: options.jobs,
+            stopping: AtomicBool::new(false),
+        });
+        let acceptor = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        });
+        Ok(Self { socket: path, shared, acceptor: Some(acceptor) })
+    }
+
+    /// Stops to listen, waits for the wrappers that are still connected, and returns the actions
+    /// of this run in the order in which they ended.
+    pub fn finish(mut self) -> Vec<Action> {
+        self.stop();
+        std::mem::take(&mut lock(&self.shared.record).actions)
+    }
+
+    fn stop(&mut self) {
+        let Some(acceptor) = self.acceptor.take() else { return };
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // A connection wakes the acceptor; where none can be made it has ended already.
+        drop(socket::connect(&self.socket));
+        if acceptor.join().is_err() {
+            self.shared.reporter.report(Event::Warning("the action server panicked".to_owned()));
+        }
+        // It may be gone with the build folder.
+        let _ = fs_err::remove_file(&self.socket);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Opens the log to append to it, without the unfinished line that a killed run may have left.
+fn open_log(path: &Path) -> Result<fs_err::File, ActionsError> {
+    let log = fs_err::OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    let present = fs_err::read(path)?;
+    let whole = present.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    log.set_len(whole as u64)?;
+    Ok(log)
+}
+
+fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
+    let mut connections: Vec<JoinHandle<()>> = Vec::new();
+    for stream in listener.incoming() {
+        if shared.stopping.load(Ordering::SeqCst) {
+            break;
+        }
+        connections.retain(|connection| !connection.is_finished());
+        match stream {
+            Ok(stream) => {
+                let shared = Arc::clone(shared);
+                connections.push(thread::spawn(move || serve(&stream, &shared)));
+            }
+            Err(error) => {
+                // Out of file descriptors, say: the wrapper sees its connection end.
+                let note = format!("a tool could not be admitted: {error}");
+                shared.reporter.report(Event::Warning(note));
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+    for connection in connections {
+        let _ = connection.join();
+    }
+}
+
+/// One wrapper's connection, to its end. Whatever ends it, its slot is free afterwards.
+fn serve(stream: &UnixStream, shared: &Shared) {
+    let mut reader = BufReader::new(stream);
+    while let Ok(Some(request)) = receive(&mut reader) {
+        match request {
+            Request::Plan { labels } => shared.plan(labels),
+            Request::Start(start) => run_action(stream, &mut reader, shared, start),
+            // Without a start it belongs to nothing.
+            Request::Finish(_) => return,
+        }
+    }
+}
+
+fn run_action(
+    stream: &UnixStream,
+    reader: &mut BufReader<&UnixStream>,
+    shared: &Shared,
+    start: Start,
+) {
+    let _slot = shared.slots.take();
+    if send(stream, &Reply::Go).is_err() {
+        // It died while it waited.
+        return;
+    }
+    let id = next_id();
+    shared.reporter.report(Event::ActionStarted { id, label: start.label.clone() });
+    // 0 stands for a process that this namespace cannot see; nothing runs below -1.
+    let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
+    let pid = if pid > 0 { pid } else { -1 };
+    shared.sampler.watch(pid);
+    let finish = match receive(reader) {
+        Ok(Some(Request::Finish(finish))) => Some(finish),
+        _ => None,
+    };
+    let sampled = shared.sampler.take(pid);
+    let wall = finish.map_or(Duration::ZERO, |finish| Duration::from_millis(finish.wall_ms));
+    let success = finish.is_some_and(|finish| finish.exit == 0);
+    if let Some(finish) = finish {
+        shared.record(action(start, finish, sampled));
+    }
+    shared.reporter.report(Event::ActionFinished { id, wall, success });
+}
+
+fn action(start: Start, finish: Finish, sampled: u64) -> Action {
+    let Start { kind, label, source, output, command, cwd, notes, sms } = start;
+    let Finish { exit, wall_ms, cpu_ms, max_rss } = finish;
+    Action {
+        kind,
+        label,
+        source,
+        output,
+        command,
+        cwd,
+        wall_ms,
+        cpu_ms,
+        peak_memory: sampled.max(max_rss),
+        memory_method: MemoryMethod::PssSampling,
+        exit,
+        notes,
+        sms,
+    }
+}
+
+impl Shared {
+    fn plan(&self, labels: Vec<String>) {
+        let names = labels.iter().map(String::as_str);
+        let remaining = self.costs.time_left(&self.package, names, self.jobs);
+        self.reporter.report(Event::ActionsPlanned { labels, remaining });
+    }
+
+    fn record(&self, action: Action) {
+        let mut record = lock(&self.record);
+        let written =
+            serde_json::to_vec(&action).map_err(std::io::Error::from).and_then(|mut line| {
+                line.push(b'\n');
+                record.log.write_all(&line)
+            });
+        if let Err(error) = written {
+            let note = format!("an action could not be logged: {error}");
+            self.reporter.report(Event::Warning(note));
+        }
+        record.actions.push(action);
+    }
+}
+
+/// A thread that panicked leaves whole values behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A counting semaphore.
+#[derive(Debug)]
+struct Slots {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// Gives its slot back when dropped.
+struct Slot<'a>(&'a Slots);
+
+impl Slots {
+    fn new(count: usize) -> Self {
+        Self { free: Mutex::new(count.max(1)), freed: Condvar::new() }
+    }
+
+    fn take(&self) -> Slot<'_> {
+        let mut free = self
+            .freed
+            .wait_while(lock(&self.free), |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Slot(self)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.free) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Kind;
+    use super::*;
+    use crate::report::Silent;
+
+    fn server(dir: &Path, jobs: usize) -> Server {
+        let options = ServerOptions {
+            socket: dir.join("socket"),
+            log: dir.join("actions.jsonl"),
+            jobs,
+            reporter: Arc::new(Silent),
+            costs: CostBook::load(&dir.join("costs.json")),
+            package: "a".to_owned(),
+        };
+        Server::start(options).unwrap()
+    }
+
+    fn start(label: &str) -> Request {
+        Request::Start(Start {
+            kind: Kind::Compile,
+            label: label.to_owned(),
+            source: None,
+            output: None,
+            command: vec!["cc".to_owned()],
+            cwd: "/".to_owned(),
+            notes: Vec::new(),
+            sms: Vec::new(),
+        })
+    }
+
+    const FINISH: Request =
+        Request::Finish(Finish { exit: 0, wall_ms: 5, cpu_ms: 4, max_rss: 1024 });
+
+    fn ask(dir: &Path, label: &str) -> UnixStream {
+        let stream = socket::connect(&dir.join("socket")).unwrap();
+        send(&stream, &start(label)).unwrap();
+        stream
+    }
+
+    fn reply(stream: &UnixStream) -> Option<Reply> {
+        receive(&mut BufReader::new(stream)).unwrap()
+    }
+
+    #[test]
+    fn actions_are_recorded_in_memory_and_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), 1);
+        let stream = ask(dir.path(), "a.o");
+        assert_eq!(reply(&stream), Some(Reply::Go));
+        send(&stream, &FINISH).unwrap();
+        drop(stream);
+        let actions = server.finish();
+        assert_eq!(actions.len(), 1);
+        assert_eq!((actions[0].label.as_str(), actions[0].wall_ms), ("a.o", 5));
+        assert!(actions[0].peak_memory >= 1024);
+        assert_eq!(Action::read_log(&dir.path().join("actions.jsonl")).unwrap(), actions);
+        assert!(!dir.path().join("socket").exists());
+    }
+
+    #[test]
+    fn no_more_run_than_there_are_jobs() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), 1);
+        let first = ask(dir.path(), "first.o");
+        assert_eq!(reply(&first), Some(Reply::Go));
+        let second = ask(dir.path(), "second.o");
+        second.set_nonblocking(true).unwrap();
+        let waiting = receive::<Reply>(&mut BufReader::new(&second)).unwrap_err();
+        assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
+        second.set_nonblocking(false).unwrap();
+        send(&first, &FINISH).unwrap();
+        assert_eq!(reply(&second), Some(Reply::Go));
+        drop((first, second));
+        assert_eq!(server.finish().len(), 1);
+    }
+
+    #[test]
+    fn a_wrapper_that_dies_gives_its_slot_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), 1);
+        let first = ask(dir.path(), "first.o");
+        assert_eq!(reply(&first), Some(Reply::Go));
+        drop(ask(dir.path(), "dead while waiting.o"));
+        let second = ask(dir.path(), "second.o");
+        drop(first);
+        assert_eq!(reply(&second), Some(Reply::Go));
+        send(&second, &FINISH).unwrap();
+        drop(second);
+        let labels: Vec<_> = server.finish().into_iter().map(|action| action.label).collect();
+        assert_eq!(labels, ["second.o"]);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        std::mem::forget(server(dir.path(), 1));
+        let log = dir.path().join("actions.jsonl");
+        fs_err::write(&log, "{\"kind\":\"comp").unwrap();
+        assert!(Action::read_log(&log).unwrap().is_empty());
+        let server = server(dir.path(), 1);
+        let stream = ask(dir.path(), "a.o");
+        assert_eq!(reply(&stream), Some(Reply::Go));
+        send(&stream, &FINISH).unwrap();
+        drop(stream);
+        server.finish();
+        assert_eq!(Action::read_log(&log).unwrap().len(), 1);
+    }
+}

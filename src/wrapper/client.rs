@@ -1,0 +1,164 @@
+//! The wrappers' side of the action server: ask, run, tell.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufReader, Read as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+use super::{Config, WrapperError};
+use crate::actions::protocol::{Finish, Reply, Request, Start, receive, send};
+use crate::actions::{Kind, socket};
+use crate::environment::Environment;
+use crate::exec::tree::kill_descendants;
+use crate::exec::{exit_code, start_inheriting};
+
+/// A real tool's run, as a wrapper worked it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Call<'a> {
+    pub tool: &'a Path,
+    pub args: Vec<OsString>,
+    /// What the server is told; `None` for a query, which runs without leave.
+    pub subject: Option<Subject>,
+    /// Variables that the tool must not see.
+    pub hidden: &'static [&'static str],
+}
+
+/// What an action is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subject {
+    pub kind: Kind,
+    pub source: Option<OsString>,
+    pub output: Option<OsString>,
+    pub notes: Vec<String>,
+    pub sms: Vec<String>,
+}
+
+impl Subject {
+    /// The name under which people know it.
+    pub(super) fn label(&self) -> String {
+        label(self.output.as_deref().or(self.source.as_deref()))
+    }
+}
+
+/// The file name of what is made.
+pub(super) fn label(path: Option<&OsStr>) -> String {
+    let name = path.and_then(|path| Path::new(path).file_name()).unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+impl Call<'_> {
+    /// Runs the tool, by the server's leave where there is a server, and returns its exit code.
+    pub(super) fn run(
+        self,
+        config: &Config,
+        environment: &Environment,
+    ) -> Result<u8, WrapperError> {
+        let (Some(subject), Some(path)) = (&self.subject, &config.socket) else {
+            return self.start()?.finish();
+        };
+        let fail = |source| WrapperError::Server { socket: path.clone(), source };
+        let stream = connect(path)?;
+        let text = |text: &OsStr| config.canonical(&text.to_string_lossy());
+        let command = std::iter::once(self.tool.as_os_str())
+            .chain(self.args.iter().map(OsString::as_os_str))
+            .map(text)
+            .collect();
+        let start = Start {
+            kind: subject.kind,
+            label: subject.label(),
+            source: subject.source.as_deref().map(text),
+            output: subject.output.as_deref().map(text),
+            command,
+            cwd: text(environment.current_dir().as_os_str()),
+            notes: subject.notes.clone(),
+            sms: subject.sms.clone(),
+        };
+        send(&stream, &Request::Start(start)).map_err(fail)?;
+        let reply = receive(&mut BufReader::new(&stream)).map_err(fail)?;
+        let Some(Reply::Go) = reply else {
+            return Err(fail(io::ErrorKind::UnexpectedEof.into()));
+        };
+        let begun = Instant::now();
+        let running = self.start()?;
+        let tie = die_with(stream.try_clone().map_err(fail)?);
+        let exit = running.finish()?;
+        tie.settle();
+        let finish = measure(begun.elapsed(), exit);
+        // A server that is gone has stopped the tool, whose status says so.
+        let _ = send(&stream, &Request::Finish(finish));
+        Ok(exit)
+    }
+
+    fn start(&self) -> Result<Running<'_>, WrapperError> {
+        let handle = start_inheriting(self.tool, &self.args, self.hidden)
+            .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
+        Ok(Running { tool: self.tool, handle })
+    }
+}
+
+struct Running<'a> {
+    tool: &'a Path,
+    handle: duct::Handle,
+}
+
+impl Running<'_> {
+    fn finish(self) -> Result<u8, WrapperError> {
+        let output = self.handle.wait();
+        let output =
+            output.map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
+        Ok(exit_code(output.status))
+    }
+}
+
+/// Connects to the server.
+pub(super) fn connect(path: &Path) -> Result<UnixStream, WrapperError> {
+    socket::connect(path).map_err(|source| WrapperError::Server { socket: path.to_owned(), source })
+}
+
+/// Ties what runs below this process to the server.
+pub(super) struct Tie(Arc<Mutex<()>>);
+
+/// Kills everything below this process when the server goes away: it was killed, or the build
+/// was stopped. What a dead tool leaves behind is adopted first, so that it is below.
+pub(super) fn die_with(mut stream: UnixStream) -> Tie {
+    // Kernels since 3.4 have it; without it only orphans would be missed.
+    let _ = prctl::set_child_subreaper(true);
+    let killing = Arc::default();
+    let tie = Tie(Arc::clone(&killing));
+    thread::spawn(move || {
+        // The server says nothing after its leave: whatever ends the read is its end.
+        let _ = stream.read(&mut [0]);
+        let _killing = killing.lock();
+        kill_descendants(std::process::id());
+    });
+    tie
+}
+
+impl Tie {
+    /// To be called when the tool has ended, and before this process does: if it was killed, what
+    /// is below it is too, first.
+    pub(super) fn settle(&self) {
+        drop(self.0.lock());
+    }
+}
+
+fn measure(wall: Duration, exit: u8) -> Finish {
+    let milliseconds = |time: TimeVal| {
+        u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or_default()
+    };
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
+    let cpu_ms = usage
+        .map_or(0, |usage| milliseconds(usage.user_time()) + milliseconds(usage.system_time()));
+    // The kernel counts in kB (getrusage(2)).
+    let max_rss =
+        usage.map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or_default() * 1024);
+    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+    Finish { exit, wall_ms, cpu_ms, max_rss }
+}

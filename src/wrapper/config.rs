@@ -1,0 +1,176 @@
+//! What a wrapper is told: `tools.json`, beside the wrappers of one build.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::target::Sm;
+use crate::toolchain::Toolchain;
+
+/// The file's name.
+pub const FILE: &str = "tools.json";
+
+/// Everything that the wrappers of one build know. All paths are as the build sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The socket of the action server; without one, tools run unadmitted and unrecorded.
+    pub socket: Option<PathBuf>,
+    /// The build folder.
+    pub build: PathBuf,
+    /// The store.
+    pub store: PathBuf,
+    /// The target's GNU triple.
+    pub triple: String,
+    /// The real tools.
+    pub tools: Tools,
+    /// The target's C library and headers.
+    pub sysroot: Option<PathBuf>,
+    /// The folder of the binutils.
+    pub binutils: Option<PathBuf>,
+    /// The target's SMs.
+    pub sms: Vec<Sm>,
+    /// How many tools run at once.
+    pub jobs: usize,
+    /// Paths and what stands for them in outputs and records, the most special first.
+    pub prefix_map: Vec<(PathBuf, PathBuf)>,
+    /// Flags added to every C and C++ compile.
+    pub compile_flags: Vec<String>,
+    /// Flags added to every link.
+    pub link_flags: Vec<String>,
+    /// Flags added to every nvcc call that compiles.
+    pub nvcc_flags: Vec<String>,
+}
+
+/// The real executables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tools {
+    /// The C compiler driver.
+    pub cc: PathBuf,
+    /// The C++ compiler driver.
+    pub cxx: PathBuf,
+    /// The CUDA toolkit, with `bin/nvcc`.
+    pub cuda: PathBuf,
+    /// ninja.
+    pub ninja: PathBuf,
+}
+
+/// The build folder's name in outputs and records.
+pub const CANONICAL_BUILD: &str = crate::exec::sandbox::BUILD;
+/// The store's name in outputs and records.
+pub const CANONICAL_STORE: &str = "/crosswheel/store";
+
+impl Config {
+    /// The configuration for a provisioned toolchain, in a build folder as the build sees it.
+    pub fn new(toolchain: &Toolchain, build: &Path, store: &Path, jobs: usize) -> Self {
+        let tools = Tools {
+            cc: toolchain.cc.clone(),
+            cxx: toolchain.cxx.clone(),
+            cuda: toolchain.cuda.clone(),
+            ninja: toolchain.ninja.clone(),
+        };
+        Self {
+            socket: None,
+            build: build.to_owned(),
+            store: store.to_owned(),
+            triple: toolchain.target.arch.gnu_triple().to_owned(),
+            tools,
+            sysroot: Some(toolchain.sysroot.clone()),
+            binutils: Some(toolchain.binutils.clone()),
+            sms: toolchain.target.sm.clone(),
+            jobs,
+            prefix_map: vec![
+                (build.to_owned(), PathBuf::from(CANONICAL_BUILD)),
+                (store.to_owned(), PathBuf::from(CANONICAL_STORE)),
+            ],
+            compile_flags: Vec::new(),
+            link_flags: Vec::new(),
+            nvcc_flags: Vec::new(),
+        }
+    }
+
+    /// The real nvcc.
+    pub fn nvcc(&self) -> PathBuf {
+        self.tools.cuda.join("bin/nvcc")
+    }
+
+    /// Text with this machine's folders replaced by their canonical names.
+    pub fn canonical(&self, text: &str) -> String {
+        self.prefix_map.iter().fold(text.to_owned(), |text, (real, canonical)| {
+            match (real.to_str(), canonical.to_str()) {
+                (Some(real), Some(canonical)) if real != canonical => text.replace(real, canonical),
+                _ => text,
+            }
+        })
+    }
+
+    /// The compiler flags that do the same to what compilers write into their outputs. gcc looks
+    /// at the last one first.
+    pub fn prefix_map_flags(&self) -> Vec<String> {
+        let differing = self.prefix_map.iter().rev().filter(|(real, canonical)| real != canonical);
+        differing
+            .map(|(real, canonical)| {
+                format!("-ffile-prefix-map={}={}", real.display(), canonical.display())
+            })
+            .collect()
+    }
+
+    /// Whether a path lies in the build folder or the store, and so does not exist on a target.
+    pub fn is_local(&self, path: &Path) -> bool {
+        path.starts_with(&self.build) || path.starts_with(&self.store)
+    }
+
+    /// Whether a search path is one of the machine's own, which holds another machine's files.
+    pub fn is_host(&self, path: &Path) -> bool {
+        const HOST: [&str; 5] = ["/usr", "/lib", "/lib32", "/lib64", "/libx32"];
+        let given = [Some(&self.build), Some(&self.store), Some(&self.tools.cuda)];
+        let ours = given.into_iter().chain([self.sysroot.as_ref(), self.binutils.as_ref()]);
+        HOST.iter().any(|host| path.starts_with(host))
+            && !ours.flatten().any(|folder| path.starts_with(folder))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::wrapper) fn config() -> Config {
+        Config {
+            socket: None,
+            build: "/real/build".into(),
+            store: "/real/store".into(),
+            triple: "aarch64-linux-gnu".to_owned(),
+            tools: Tools {
+                cc: "/real/store/gcc".into(),
+                cxx: "/real/store/g++".into(),
+                cuda: "/real/store/cuda".into(),
+                ninja: "/real/store/ninja".into(),
+            },
+            sysroot: Some("/real/store/sysroot".into()),
+            binutils: Some("/real/store/binutils".into()),
+            sms: vec![Sm(110)],
+            jobs: 2,
+            prefix_map: vec![
+                ("/real/build".into(), CANONICAL_BUILD.into()),
+                ("/real/store".into(), CANONICAL_STORE.into()),
+            ],
+            compile_flags: Vec::new(),
+            link_flags: Vec::new(),
+            nvcc_flags: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn records_hold_no_path_of_this_machine() {
+        let text = "-I/real/store/x:/real/build/y";
+        assert_eq!(config().canonical(text), "-I/crosswheel/store/x:/crosswheel/build/y");
+    }
+
+    #[test]
+    fn a_fixed_path_needs_no_map() {
+        let mut config = config();
+        config.prefix_map[0].0 = CANONICAL_BUILD.into();
+        assert_eq!(config.prefix_map_flags(), ["-ffile-prefix-map=/real/store=/crosswheel/store"]);
+    }
+}
