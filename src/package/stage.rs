@@ -1,0 +1,50 @@
+//! The stage: names the backend's wheel after what is in it, and writes it anew.
+
+use std::path::PathBuf;
+
+use pep440_rs::Version;
+
+use super::{Identity, PackageError, Packaged, WheelContents};
+use super::{local_version, version, write_wheel};
+use crate::Result;
+use crate::audit::inspect;
+use crate::compile::Built;
+use crate::resolve::Resolved;
+
+/// Writes the wheel into the build's folder.
+pub fn package(built: &Built) -> Result<Packaged> {
+    let inspection = inspect(&built.wheel)?;
+    let contents = WheelContents::from_wheel(&built.wheel)?;
+    let identity = Identity {
+        version: full_version(built, &contents)?,
+        tags: inspection.fitting_tags().ok_or_else(|| PackageError::Tags(built.wheel.clone()))?,
+        time: built.locked.resolved.time,
+    };
+    Ok(write_wheel(&contents, &identity, &built.folder.packaged())?)
+}
+
+/// The package's version, with the local version that tells this product from others.
+fn full_version(built: &Built, contents: &WheelContents) -> Result<Version, PackageError> {
+    let Resolved { target, local_version: chosen, .. } = &built.locked.resolved;
+    let text = contents.metadata_field("Version")?;
+    let version = parse(&text)?;
+    let torch = &built.torch.facts;
+    let local = match chosen {
+        Some(chosen) => chosen.clone(),
+        None => local_version(&torch.cuda, &parse(&torch.version)?, &target.name),
+    };
+    version::with_local(&version, &local)
+        .map_err(|source| PackageError::Version { version: local, source })
+}
+
+fn parse(version: &str) -> Result<Version, PackageError> {
+    let invalid = |source| PackageError::Version { version: version.to_owned(), source };
+    version.parse().map_err(invalid)
+}
+
+impl crate::configure::BuildFolder {
+    /// Where the wheel is written before it has passed the audit.
+    pub fn packaged(&self) -> PathBuf {
+        self.root().join("packaged")
+    }
+}
