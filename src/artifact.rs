@@ -32,6 +32,50 @@ impl Artifact {
     }
 }
 
+/// Members of a wheel that are fetched without the rest of it.
+///
+/// What is kept and verified is their canonical archive, as [`crate::unpack::members`] writes it:
+/// it has the same bytes whether they came by ranges or out of the whole wheel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PartialWheel {
+    /// Globs of the members.
+    pub members: Vec<String>,
+    /// Size of the canonical archive, in bytes.
+    pub size: u64,
+    /// Digest of the canonical archive.
+    pub sha256: Sha256,
+    /// The whole wheel.
+    pub wheel: Artifact,
+}
+
+/// Something to fetch, by the digest of what ends up in the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Input {
+    /// A whole file.
+    Whole(Artifact),
+    /// A few members of a wheel, kept as their canonical archive.
+    Partial(PartialWheel),
+}
+
+impl Input {
+    /// The digest of the file in the store.
+    pub fn sha256(&self) -> Sha256 {
+        match self {
+            Self::Whole(artifact) => artifact.sha256,
+            Self::Partial(partial) => partial.sha256,
+        }
+    }
+
+    /// The artifact that it is, or is part of.
+    pub fn artifact(&self) -> &Artifact {
+        match self {
+            Self::Whole(artifact) => artifact,
+            Self::Partial(partial) => &partial.wheel,
+        }
+    }
+}
+
 /// A SHA-256 digest, written as 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256([u8; 32]);

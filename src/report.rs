@@ -47,6 +47,8 @@ pub enum Event {
     ActionsPlanned {
         /// Labels of the actions that remain to run, in the build tool's order.
         labels: Vec<String>,
+        /// How long they will take together, where earlier builds recorded what they cost.
+        remaining: Option<Duration>,
     },
     /// A compiler call began.
     ActionStarted {

@@ -1,0 +1,102 @@
+//! Compile: runs the backend, whose compilers are crosswheel's wrappers.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use indexmap::IndexMap;
+
+use crate::Result;
+use crate::actions::{Action, CostBook};
+use crate::configure::{BuildFolder, ConfigureError, Configured};
+use crate::context::Context;
+use crate::exec::Isolation;
+use crate::lock::Locked;
+use crate::report::{Event, Step};
+use crate::toolchain::Toolchain;
+use crate::torch::sdk::TorchSdk;
+
+/// What the backend made.
+pub struct Built {
+    /// What was built.
+    pub locked: Locked,
+    /// What it was built with.
+    pub toolchain: Toolchain,
+    /// The target's torch.
+    pub torch: TorchSdk,
+    /// Where it was built.
+    pub folder: BuildFolder,
+    /// The backend's wheel.
+    pub wheel: PathBuf,
+    /// How the build's processes were kept apart.
+    pub isolation: Isolation,
+    /// The variables of the build's processes.
+    pub variables: IndexMap<String, String>,
+    /// Every action that the build consists of, in the order in which they ended; those of earlier
+    /// runs that were still valid come first.
+    pub actions: Vec<Action>,
+    /// How many of the actions ran now.
+    pub ran: usize,
+    /// Wall time of the backend's work.
+    pub tools: Duration,
+    /// The store, whose path is no part of the record.
+    pub store: PathBuf,
+}
+
+/// Builds the wheel.
+pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
+    let Configured { locked, toolchain, torch, folder, system, bench } = configured;
+    let wheels = folder.wheels();
+    match fs_err::remove_dir_all(&wheels) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(ConfigureError::Io(error).into());
+        }
+        _ => {}
+    }
+    context.reporter.report(Event::Log(folder.log()));
+    let begun = Instant::now();
+    let built = {
+        let _step = Step::start(context.reporter.as_ref(), "building", locked.source.label());
+        bench.with_backend(context, &system, |backend| Ok(backend.build_wheel(&wheels)?))
+    };
+    let tools = begun.elapsed();
+    let isolation = bench.isolation().clone();
+    let variables = bench.variables();
+    let text = |(name, value): (&String, &std::ffi::OsString)| {
+        (name.clone(), value.to_string_lossy().into_owned())
+    };
+    let variables = variables.iter().map(text).collect();
+    let now = bench.finish();
+    let mut costs = CostBook::load(&context.costs());
+    for action in &now {
+        costs.record(&locked.resolved.request.to_string(), action);
+    }
+    costs.save()?;
+    let wheel = built?;
+    let ran = now.len();
+    let actions = latest(Action::read_log(&folder.actions())?);
+    let store = context.store.root().to_owned();
+    Ok(Built {
+        locked,
+        toolchain,
+        torch,
+        folder,
+        wheel,
+        isolation,
+        variables,
+        actions,
+        ran,
+        tools,
+        store,
+    })
+}
+
+/// Of several runs of one action the last: what made the output that is there.
+fn latest(all: Vec<Action>) -> Vec<Action> {
+    let mut latest: IndexMap<(String, String), Action> = IndexMap::new();
+    for action in all.into_iter().filter(|action| action.exit == 0) {
+        let key = (action.cwd.clone(), action.output.clone().unwrap_or(action.label.clone()));
+        latest.shift_remove(&key);
+        latest.insert(key, action);
+    }
+    latest.into_values().collect()
+}

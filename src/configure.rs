@@ -1,0 +1,242 @@
+//! Configure: from a patched source tree to a place where its backend can run: tool wrappers, an
+//! action server, a sandbox and a Python environment.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::Result;
+use crate::actions::{Action, CostBook, Server, ServerOptions};
+use crate::context::Context;
+use crate::error::{Class, Diagnose};
+use crate::exec::{Command, Sandbox};
+use crate::lock::Locked;
+use crate::patch::Patched;
+use crate::python::answers::TorchAnswers;
+use crate::python::backend::Backend;
+use crate::python::environment::{BuildEnvironment, BuildRoot, Parts, Tools};
+use crate::python::launch::{Invocation, Outcome};
+use crate::python::programs;
+use crate::python::pyproject::BuildSystem;
+use crate::python::shim::ToolProject;
+use crate::resolve::Resolved;
+use crate::toolchain::Toolchain;
+use crate::torch::sdk::TorchSdk;
+use crate::wrapper;
+
+/// A build that is ready to run.
+pub struct Configured {
+    /// What is built.
+    pub locked: Locked,
+    /// What is built with.
+    pub toolchain: Toolchain,
+    /// The target's torch.
+    pub torch: TorchSdk,
+    /// Where it is built.
+    pub folder: BuildFolder,
+    /// How the package is built.
+    pub system: BuildSystem,
+    /// Where its backend runs.
+    pub bench: Workbench,
+}
+
+/// Why there is no place to build in.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// The toolchain's Python is not one.
+    #[error("`{0}` does not tell its version: a name such as `python3.13` is expected")]
+    NotPython(PathBuf),
+    /// The build folder cannot be written.
+    #[error("the build folder cannot be written")]
+    Io(#[from] std::io::Error),
+}
+
+impl Diagnose for ConfigureError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NotPython(_) => Class::Toolchain,
+            Self::Io(_) => Class::Io,
+        }
+    }
+}
+
+/// The folder of one build, in the store. What is in it lets an interrupted build go on.
+#[derive(Debug, Clone)]
+pub struct BuildFolder(PathBuf);
+
+impl BuildFolder {
+    /// A build folder at this path.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self(root.into())
+    }
+
+    /// All of it.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// The copy of the source.
+    pub fn source(&self) -> PathBuf {
+        self.0.join("source")
+    }
+
+    /// The Python environment.
+    pub fn environment(&self) -> PathBuf {
+        self.0.join("environment")
+    }
+
+    /// The tool wrappers.
+    pub fn tools(&self) -> PathBuf {
+        self.0.join("tools")
+    }
+
+    /// What the backend makes.
+    pub fn wheels(&self) -> PathBuf {
+        self.0.join("wheels")
+    }
+
+    /// All output of the backend and its tools.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("build.log")
+    }
+
+    /// The record of actions, one JSON object a line.
+    pub fn actions(&self) -> PathBuf {
+        self.0.join("actions.jsonl")
+    }
+
+    /// Where the action server listens.
+    fn socket(&self) -> PathBuf {
+        self.0.join("socket")
+    }
+}
+
+/// Makes the place.
+pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
+    let Patched { fetched, folder, system } = patched;
+    let resolved = &fetched.locked.resolved;
+    let (toolchain, torch) = (fetched.toolchain, fetched.torch);
+    let bench = Workbench::create(context, resolved, &toolchain, &torch, &fetched.wheels, &folder)?;
+    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, bench })
+}
+
+/// Where a backend's hooks run.
+pub struct Workbench {
+    folder: BuildFolder,
+    environment: BuildEnvironment,
+    sandbox: Sandbox,
+    server: Server,
+}
+
+impl Workbench {
+    /// Places the wrappers, starts the server, and makes the Python environment.
+    pub fn create(
+        context: &Context,
+        resolved: &Resolved,
+        toolchain: &Toolchain,
+        torch: &TorchSdk,
+        wheels: &[PathBuf],
+        folder: &BuildFolder,
+    ) -> Result<Self> {
+        fs_err::create_dir_all(folder.root()).map_err(ConfigureError::Io)?;
+        let tools = folder.tools();
+        let supervisor = wrapper::install_sandbox(&tools, &context.executable)?;
+        let isolation = context.isolation(&supervisor, folder.root())?;
+        let sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
+            .readable(context.store.root());
+        let inside = sandbox.inside(folder.root());
+        let store = context.store.root();
+        let mut config = wrapper::Config::new(toolchain, &inside, store, resolved.jobs.get());
+        config.socket = Some(sandbox.inside(&folder.socket()));
+        let installed = wrapper::install(&tools, &context.executable, &config)?;
+        let server = Server::start(ServerOptions {
+            socket: folder.socket(),
+            log: folder.actions(),
+            jobs: resolved.jobs.get(),
+            reporter: Arc::clone(&context.reporter),
+            costs: CostBook::load(&context.costs()),
+            package: resolved.request.to_string(),
+        })?;
+        let tools =
+            Tools { folder: installed.folder, cuda: installed.cuda, arch: resolved.target.arch };
+        let answers =
+            TorchAnswers { root: torch.python_path.clone(), version: torch.facts.version.clone() };
+        let parts = Parts {
+            build: BuildRoot { here: folder.root(), inside: &inside },
+            toolchain,
+            tools: &tools,
+            torch: &answers,
+            wheels,
+            provided: &provided_projects(toolchain),
+            jobs: resolved.jobs,
+            source_date_epoch: resolved.time.seconds(),
+        };
+        let launch = |invocation: &Invocation| run(context, &sandbox, invocation);
+        let environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
+        Ok(Self { folder: folder.clone(), environment, sandbox, server })
+    }
+
+    /// Runs hooks of the backend.
+    pub fn with_backend<T>(
+        &self,
+        context: &Context,
+        system: &BuildSystem,
+        act: impl FnOnce(Backend<'_>) -> Result<T>,
+    ) -> Result<T> {
+        act(Backend {
+            environment: &self.environment,
+            system,
+            source: &self.folder.source(),
+            settings: &indexmap::IndexMap::new(),
+            log: &self.folder.log(),
+            launch: &|invocation| run(context, &self.sandbox, invocation),
+        })
+    }
+
+    /// The variables of the build's processes.
+    pub fn variables(&self) -> &indexmap::IndexMap<String, OsString> {
+        self.environment.variables()
+    }
+
+    /// How the build's processes are kept apart.
+    pub fn isolation(&self) -> &crate::exec::Isolation {
+        self.sandbox.isolation()
+    }
+
+    /// Ends the server, and returns the actions of this run.
+    pub fn finish(self) -> Vec<Action> {
+        self.server.finish()
+    }
+}
+
+fn run(context: &Context, sandbox: &Sandbox, invocation: &Invocation) -> Result<Outcome> {
+    let command = sandbox.command(&invocation.program, &invocation.dir)?;
+    finish(context, command, invocation)
+}
+
+/// Runs processes outside of any sandbox: crosswheel's own helpers.
+pub fn launcher(context: &Context) -> impl Fn(&Invocation) -> Result<Outcome> + Sync + '_ {
+    |invocation| finish(context, Command::new(&invocation.program, &invocation.dir), invocation)
+}
+
+fn finish(context: &Context, command: Command, invocation: &Invocation) -> Result<Outcome> {
+    let finished = command
+        .args(&invocation.args)
+        .variables(&invocation.variables)
+        .log(&invocation.log)
+        .run(&context.interrupt)?;
+    Ok(Outcome { code: finished.code(), tail: finished.tail })
+}
+
+/// The version of the Python that runs build scripts.
+pub fn python_version(toolchain: &Toolchain) -> Result<(u16, u16)> {
+    let executable = programs::resolve(&toolchain.python).map_err(ConfigureError::Io)?;
+    let version = programs::python_version(&executable);
+    Ok(version.ok_or(ConfigureError::NotPython(executable))?)
+}
+
+/// The projects that build scripts ask for and that crosswheel's own tools stand in for.
+pub fn provided_projects(toolchain: &Toolchain) -> Vec<(ToolProject, String)> {
+    let ninja = toolchain.components.iter().find(|component| component.name == "ninja");
+    ninja.map(|component| (ToolProject::Ninja, component.version.clone())).into_iter().collect()
+}

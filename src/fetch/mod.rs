@@ -1,0 +1,102 @@
+//! Fetch: from locked inputs to files on disk, verified, and what is made of them: the toolchain
+//! and the torch SDK.
+
+mod torch;
+
+use std::path::{Path, PathBuf};
+
+pub use torch::torch_sdk;
+
+use crate::Result;
+use crate::artifact::{Artifact, Input};
+use crate::context::Context;
+use crate::error::{Class, Diagnose};
+use crate::lock::{Locked, Source, toolchain_request};
+use crate::report::Step;
+use crate::toolchain::Toolchain;
+use crate::torch::sdk::TorchSdk;
+use crate::{patch, unpack};
+
+/// Every input, on disk.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// What they are.
+    pub locked: Locked,
+    /// Compilers and Pythons.
+    pub toolchain: Toolchain,
+    /// The target's torch.
+    pub torch: TorchSdk,
+    /// The wheels of the build environment, in the store.
+    pub wheels: Vec<PathBuf>,
+}
+
+/// A file that could not be brought into place.
+#[derive(Debug, thiserror::Error)]
+#[error("fetched files cannot be written")]
+pub struct FetchError(#[from] std::io::Error);
+
+impl Diagnose for FetchError {
+    fn class(&self) -> Class {
+        Class::Io
+    }
+}
+
+/// Downloads what is missing, and provisions the toolchain and the torch SDK.
+pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
+    if let Source::Index(artifact) = &locked.source {
+        context.fetch(&[Input::Whole(artifact.clone())])?;
+    }
+    let wheels = named_wheels(context, &locked.requirements)?;
+    let toolchain =
+        context.with_provisioner(|p| p.provision(&toolchain_request(&locked.resolved)))?;
+    let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;
+    Ok(Fetched { locked, toolchain, torch, wheels })
+}
+
+/// Downloads wheels and returns them under their file names, by which installers go.
+pub fn named_wheels(context: &Context, wheels: &[Artifact]) -> Result<Vec<PathBuf>> {
+    let inputs: Vec<Input> = wheels.iter().cloned().map(Input::Whole).collect();
+    let found = context.fetch(&inputs)?;
+    let named = |wheel: &Artifact| named(context, wheel, &found[&wheel.sha256]);
+    wheels.iter().map(named).collect()
+}
+
+/// Puts the source tree into a folder, where it is not there yet; that of a folder is brought up
+/// to date.
+pub fn source_tree(context: &Context, source: &Source, tree: &Path) -> Result<()> {
+    let archive = match source {
+        Source::Folder { path, .. } => {
+            return Ok(patch::sync_tree(path, tree).map_err(FetchError)?);
+        }
+        Source::Archive { path, .. } => path.clone(),
+        Source::Index(artifact) => {
+            let found = context.fetch(&[Input::Whole(artifact.clone())])?;
+            named(context, artifact, &found[&artifact.sha256])?
+        }
+    };
+    if tree.exists() {
+        return Ok(());
+    }
+    let _step = Step::start(context.reporter.as_ref(), "unpacking", source.label());
+    let parent = tree.parent().unwrap_or(Path::new("."));
+    fs_err::create_dir_all(parent).map_err(FetchError)?;
+    let staging = tempfile::tempdir_in(parent).map_err(FetchError)?;
+    let top = unpack::sdist(&archive, staging.path())?;
+    fs_err::rename(top, tree).map_err(FetchError)?;
+    Ok(())
+}
+
+/// A download of the store under its own file name: a hard link, or a copy.
+fn named(context: &Context, artifact: &Artifact, blob: &Path) -> Result<PathBuf> {
+    let folder = context.store.root().join("named").join(artifact.sha256.short());
+    let path = folder.join(artifact.file_name());
+    let place = || {
+        fs_err::create_dir_all(&folder)?;
+        match fs_err::hard_link(blob, &path) {
+            Err(_) if !path.exists() => fs_err::copy(blob, &path).map(drop),
+            _ => Ok(()),
+        }
+    };
+    place().map_err(FetchError)?;
+    Ok(path)
+}

@@ -1,0 +1,193 @@
+//! Lock: from what is built to every input by name and sha256.
+//!
+//! What was locked before is taken from `crosswheel.lock`, else from the store; what was not is
+//! looked up in the registries, and remembered.
+
+mod record;
+mod requirements;
+mod source;
+mod torch;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub use record::{PackageLock, PackageLocks};
+pub use source::Source;
+pub use torch::TorchInput;
+
+use crate::Result;
+use crate::artifact::{Artifact, Input, Sha256};
+use crate::context::Context;
+use crate::error::{Class, Diagnose};
+use crate::request::Request;
+use crate::resolve::Resolved;
+use crate::toolchain;
+
+/// What is built, and every input that it is built from.
+#[derive(Debug, Clone)]
+pub struct Locked {
+    /// What is built.
+    pub resolved: Resolved,
+    /// The package's source.
+    pub source: Source,
+    /// The target's torch.
+    pub torch: TorchInput,
+    /// The files of the toolchain's components.
+    pub toolchain: Vec<Input>,
+    /// The wheels of the build environment.
+    pub requirements: Vec<Artifact>,
+}
+
+/// Why inputs cannot be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// A lock that is not one.
+    #[error("`{path}` is not a lock of packages")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// Without the network, only what was locked before can be built.
+    #[error("`{request}` was not locked before, and crosswheel is offline")]
+    Offline {
+        /// As asked for.
+        request: String,
+    },
+    /// The index has no wheel of this torch for the target.
+    #[error("the index has no wheel of torch {version} for Python {python} on {arch}")]
+    NoTorch {
+        /// The release.
+        version: String,
+        /// Such as `3.11`.
+        python: String,
+        /// The processor.
+        arch: crate::target::Arch,
+        /// The versions that it has for both.
+        known: Vec<String>,
+    },
+    /// A file cannot be read or written.
+    #[error("inputs cannot be locked")]
+    Io(#[from] std::io::Error),
+}
+
+impl Diagnose for LockError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Malformed { .. } => Class::Usage,
+            Self::Offline { .. } => Class::Network,
+            Self::NoTorch { .. } => Class::Torch,
+            Self::Io(_) => Class::Io,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Malformed { .. } => {
+                Some("restore it from the repository, or remove it and lock anew".to_owned())
+            }
+            Self::Offline { request } => {
+                Some(format!("run `cargo xtask fetch {request}` once with a network"))
+            }
+            Self::NoTorch { known, .. } if known.is_empty() => Some(
+                "give a wheel or an unpacked folder of the target's torch with `--torch`"
+                    .to_owned(),
+            ),
+            Self::NoTorch { known, .. } => Some(format!(
+                "it has {}; or give a wheel or an unpacked folder of the target's torch with `--torch`",
+                known.join(", ")
+            )),
+            Self::Io(_) => None,
+        }
+    }
+}
+
+/// Locks every input.
+pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
+    let torch = torch::lock(context, &resolved)?;
+    let request = toolchain_request(&resolved);
+    let toolchain = context.with_provisioner(|p| Ok(p.inputs(&request)?))?;
+    let locks = PackageLocks::load(context)?;
+    let locked = match locks.find(&resolved.request)? {
+        Some(locked) => locked,
+        None if context.offline && matches!(resolved.request, Request::Index { .. }) => {
+            let request = resolved.request.to_string();
+            return Err(LockError::Offline { request }.into());
+        }
+        None => {
+            let locked = look_up(context, &resolved, &torch)?;
+            locks.remember(&locked)?;
+            locked
+        }
+    };
+    let PackageLock { source, requirement, .. } = locked;
+    Ok(Locked { resolved, source, torch, toolchain, requirements: requirement })
+}
+
+/// Looks up a package's source and build requirements, whatever was locked before.
+pub fn relock(context: &Context, resolved: &Resolved) -> Result<PackageLock> {
+    look_up(context, resolved, &torch::lock(context, resolved)?)
+}
+
+fn look_up(context: &Context, resolved: &Resolved, torch: &TorchInput) -> Result<PackageLock> {
+    let source = source::lock(context, &resolved.request)?;
+    let requirement = requirements::discover(context, resolved, &source, torch)?;
+    Ok(PackageLock { request: resolved.request.to_string(), source, requirement })
+}
+
+/// The toolchain that a build needs.
+pub fn toolchain_request(resolved: &Resolved) -> toolchain::provision::Request<'_> {
+    toolchain::provision::Request {
+        target: &resolved.target,
+        python: &resolved.python,
+        headers: resolved.headers.as_deref(),
+    }
+}
+
+/// What decides the bytes of a wheel; its digest tells whether there is anything to do.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    crosswheel: &'static str,
+    source: &'a Source,
+    torch: Sha256,
+    toolchain: Vec<Sha256>,
+    requirements: &'a [Artifact],
+    target: &'a crate::target::Target,
+    python: &'a str,
+    headers: Option<&'a std::path::Path>,
+    local_version: Option<&'a str>,
+    time: u64,
+}
+
+impl Locked {
+    /// The digest of all inputs: equal for builds that give the same bytes.
+    pub fn digest(&self) -> Sha256 {
+        let Resolved { target, python, headers, local_version, time, .. } = &self.resolved;
+        let inputs = Inputs {
+            crosswheel: env!("CARGO_PKG_VERSION"),
+            source: &self.source,
+            torch: self.torch.digest(),
+            toolchain: self.toolchain.iter().map(Input::sha256).collect(),
+            requirements: &self.requirements,
+            target,
+            python,
+            headers: headers.as_deref(),
+            local_version: local_version.as_deref(),
+            time: time.seconds(),
+        };
+        Sha256::of(serde_json::to_vec(&inputs).expect("strings and numbers serialise"))
+    }
+
+    /// The name of the folder to build in: the same for every state of a source folder, so that
+    /// what was compiled before is found again.
+    pub fn folder_name(&self) -> String {
+        let label = self.source.label();
+        let mut folder = self.clone();
+        if let Source::Folder { digest, .. } = &mut folder.source {
+            *digest = Sha256::of([]);
+        }
+        format!("{label}-{}-{}", self.resolved.target.name, folder.digest().short())
+    }
+}

@@ -1,0 +1,106 @@
+//! What was locked before: `crosswheel.lock` of the project, and the store's own record.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{LockError, Source};
+use crate::artifact::{Artifact, Sha256};
+use crate::context::Context;
+use crate::patch::tree_digest;
+use crate::request::Request;
+
+/// A package's source and build requirements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PackageLock {
+    /// As asked for.
+    pub request: String,
+    /// The source.
+    pub source: Source,
+    /// The wheels of its build environment, sorted.
+    #[serde(default)]
+    pub requirement: Vec<Artifact>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    package: Vec<PackageLock>,
+}
+
+/// All that was locked before.
+#[derive(Debug)]
+pub struct PackageLocks {
+    /// `crosswheel.lock`.
+    project: Vec<PackageLock>,
+    /// The store's, a file a request.
+    folder: PathBuf,
+}
+
+impl PackageLocks {
+    /// Reads the project's lock.
+    pub(super) fn load(context: &Context) -> Result<Self, LockError> {
+        let project = read(&context.project.package_lock())?.package;
+        Ok(Self { project, folder: context.store.root().join("packages") })
+    }
+
+    /// The lock of a request, where its source is still what it was.
+    pub(super) fn find(&self, request: &Request) -> Result<Option<PackageLock>, LockError> {
+        let text = request.to_string();
+        if let Some(locked) = self.project.iter().find(|locked| locked.request == text) {
+            return Ok(Some(locked.clone()));
+        }
+        match read(&self.path(&text))?.package.into_iter().next() {
+            Some(locked) if is_current(&locked.source)? => Ok(Some(locked)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Remembers a lock in the store.
+    pub(super) fn remember(&self, locked: &PackageLock) -> Result<(), LockError> {
+        fs_err::create_dir_all(&self.folder)?;
+        write(&self.path(&locked.request), std::slice::from_ref(locked))
+    }
+
+    fn path(&self, request: &str) -> PathBuf {
+        self.folder.join(format!("{}.toml", Sha256::of(request).short()))
+    }
+
+    /// Writes `crosswheel.lock`.
+    pub fn save(context: &Context, locks: &[PackageLock]) -> Result<(), LockError> {
+        write(&context.project.package_lock(), locks)
+    }
+}
+
+/// Whether a source is still what was locked.
+fn is_current(source: &Source) -> Result<bool, LockError> {
+    match source {
+        Source::Index(_) => Ok(true),
+        Source::Archive { path, sha256 } => {
+            Ok(Sha256::of_reader(fs_err::File::open(path)?)?.0 == *sha256)
+        }
+        Source::Folder { path, digest } => Ok(tree_digest(path)? == *digest),
+    }
+}
+
+fn read(path: &Path) -> Result<File, LockError> {
+    if !path.exists() {
+        return Ok(File::default());
+    }
+    let text = fs_err::read_to_string(path)?;
+    toml::from_str(&text)
+        .map_err(|source| LockError::Malformed { path: path.to_owned(), source: Box::new(source) })
+}
+
+fn write(path: &Path, locks: &[PackageLock]) -> Result<(), LockError> {
+    let body = toml::to_string(&File { package: locks.to_vec() })
+        .expect("a lock is tables of strings and numbers");
+    let text = format!("# Written by `cargo xtask lock`.\n\n{body}");
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The build requirements of a package: those that it declares, and those that its backend asks
+//! for when it has looked at the source (PEP 517's `get_requires_for_build_wheel`).
+
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use super::{LockError, Source, TorchInput, toolchain_request};
+use crate::Result;
+use crate::artifact::Artifact;
+use crate::configure::{self, BuildFolder, Workbench};
+use crate::context::Context;
+use crate::fetch::{named_wheels, source_tree, torch_sdk};
+use crate::python::lock::Resolver;
+use crate::python::pyproject::Project;
+use crate::python::requirements::{self, Provided, TORCH_SDK};
+use crate::python::tags::Platform;
+use crate::report::Step;
+use crate::resolve::Resolved;
+use crate::toolchain::Toolchain;
+use crate::torch::sdk::TorchSdk;
+
+/// The newest glibc that wheels of the build environment may ask for. The `runtime` component, with
+/// which the build Python runs, has 2.41; uv 0.13 knows the names of platforms up to this one.
+const BUILD_GLIBC: (u16, u16) = (2, 40);
+
+/// Resolves both kinds, with a build environment made for the purpose.
+pub(super) fn discover(
+    context: &Context,
+    resolved: &Resolved,
+    source: &Source,
+    torch: &TorchInput,
+) -> Result<Vec<Artifact>> {
+    let toolchain = context.with_provisioner(|p| p.provision(&toolchain_request(resolved)))?;
+    let torch = torch_sdk(context, &resolved.target, torch)?;
+    let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
+    let builds = context.store.root().join("builds");
+    fs_err::create_dir_all(&builds).map_err(LockError::Io)?;
+    let scratch = tempfile::Builder::new().prefix(".lock-").tempdir_in(builds);
+    let scratch = scratch.map_err(LockError::Io)?;
+    let folder = BuildFolder::new(scratch.path());
+    source_tree(context, source, &folder.source())?;
+    let project = Project::read(&folder.source())?;
+
+    let resolver = Requirements { context, resolved, toolchain: &toolchain, torch: &torch };
+    let mut wanted = project.build_system.requires.clone();
+    wanted.extend(torch.facts.build_requirements.iter().cloned());
+    let declared = resolver.lock(&wanted, scratch.path())?;
+    let wheels = named_wheels(context, &declared)?;
+    let bench = Workbench::create(context, resolved, &toolchain, &torch, &wheels, &folder)?;
+    let asked = bench.with_backend(context, &project.build_system, |backend| {
+        Ok(backend.get_requires_for_build_wheel()?)
+    })?;
+    if asked.iter().all(|requirement| wanted.contains(requirement)) {
+        return Ok(declared);
+    }
+    wanted.extend(asked);
+    resolver.lock(&wanted, scratch.path())
+}
+
+struct Requirements<'a> {
+    context: &'a Context,
+    resolved: &'a Resolved,
+    toolchain: &'a Toolchain,
+    torch: &'a TorchSdk,
+}
+
+impl Requirements<'_> {
+    /// Resolves requirements to wheels for the build Python.
+    fn lock(&self, wanted: &[String], scratch: &Path) -> Result<Vec<Artifact>> {
+        let Self { context, resolved, toolchain, torch } = self;
+        let python = configure::python_version(toolchain)?;
+        let mut provided = vec![Provided::new("torch", &torch.facts.version, TORCH_SDK)?];
+        for (project, version) in configure::provided_projects(toolchain) {
+            provided.push(Provided::new(project.name(), &version, "crosswheel")?);
+        }
+        let markers = requirements::markers(resolved.target.arch, python)?;
+        let sorted = requirements::sort(wanted, &provided, &markers)?;
+        let pypi = context.registries.pypi()?;
+        let cache = context.store.root().join("uv-cache");
+        let variables = self.variables();
+        let (major, minor) = python;
+        let resolver = Resolver {
+            uv: &toolchain.uv,
+            python: &toolchain.python,
+            platform: Platform { major, minor, arch: toolchain.build, glibc: BUILD_GLIBC },
+            index_url: &pypi.index(),
+            offline: context.offline,
+            cache: &cache,
+            scratch,
+            variables: &variables,
+        };
+        let size_of = |url: &str| Ok(context.registries.http().size(url)?);
+        let launch = configure::launcher(context);
+        Ok(resolver.lock(&sorted.wanted, &size_of, &launch)?)
+    }
+
+    /// How uv reaches the network: as this process does.
+    fn variables(&self) -> IndexMap<String, std::ffi::OsString> {
+        const PASSED: [&str; 9] = [
+            "HTTPS_PROXY",
+            "https_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+            "NO_PROXY",
+            "no_proxy",
+            "UV_HTTP_TIMEOUT",
+        ];
+        let environment = &self.context.environment;
+        let mut variables: IndexMap<_, _> = PASSED
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())))
+            .collect();
+        if let Some(bundle) = self.context.registries.http().ca_bundle() {
+            variables.insert("SSL_CERT_FILE".to_owned(), bundle.as_os_str().to_owned());
+        }
+        variables
+    }
+}

@@ -1,0 +1,76 @@
+//! The package's own source.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::LockError;
+use crate::Result;
+use crate::artifact::{Artifact, Sha256};
+use crate::context::Context;
+use crate::patch::tree_digest;
+use crate::report::Event;
+use crate::request::Request;
+
+/// Where a package's source comes from, and what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A source distribution of the index.
+    Index(Artifact),
+    /// A source distribution on disk.
+    Archive {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its digest.
+        sha256: Sha256,
+    },
+    /// A source tree on disk.
+    Folder {
+        /// Where it lies.
+        path: PathBuf,
+        /// The digest of its files, as [`tree_digest`] defines it.
+        digest: Sha256,
+    },
+}
+
+impl Source {
+    /// What a person calls it: `causal-conv1d-1.7.0`, `my-checkout`.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Index(artifact) => format!("{}-{}", artifact.name, artifact.version),
+            Self::Archive { path, .. } | Self::Folder { path, .. } => {
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                let name = name.unwrap_or_else(|| "source".to_owned());
+                let name = name.trim_end_matches(".tar.gz").trim_end_matches(".zip");
+                name.replace(|c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c), "-")
+            }
+        }
+    }
+}
+
+/// Looks the source up, or reads it.
+pub(super) fn lock(context: &Context, request: &Request) -> Result<Source> {
+    match request {
+        Request::Index { name, version } => {
+            let pypi = context.registries.pypi()?;
+            let project = pypi.project(name)?;
+            let choice = project.sdist(version.as_ref())?;
+            if let Some(warning) = &choice.warning {
+                context.reporter.report(Event::Warning(warning.to_string()));
+            }
+            Ok(Source::Index(pypi.artifact(&project, &choice)?))
+        }
+        Request::Archive(path) => of_archive(path),
+        Request::Folder(path) => {
+            let digest = tree_digest(path).map_err(LockError::Io)?;
+            Ok(Source::Folder { path: path.clone(), digest })
+        }
+    }
+}
+
+fn of_archive(path: &Path) -> Result<Source> {
+    let file = fs_err::File::open(path).map_err(LockError::Io)?;
+    let (sha256, _) = Sha256::of_reader(file).map_err(LockError::Io)?;
+    Ok(Source::Archive { path: path.to_owned(), sha256 })
+}

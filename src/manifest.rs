@@ -1,0 +1,219 @@
+//! The manifest: the record from which a build can be repeated and checked.
+//!
+//! `docs/schemas/manifest.schema.json` describes its JSON. Paths in it are canonical: the build
+//! folder is `/crosswheel/build`, the store `/crosswheel/store`. It holds no times of day, so that
+//! what does not depend on the machine is the same from one build to the next; costs are measured.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::Result;
+use crate::actions::Action;
+use crate::artifact::{Artifact, Input, Sha256};
+use crate::audit::Report;
+use crate::compile::Built;
+use crate::error::{Class, Diagnose};
+use crate::exec::Isolation;
+use crate::lock::{Source, TorchInput};
+use crate::package::Packaged;
+use crate::target::Target;
+use crate::toolchain::{ComponentRef, TargetPython};
+use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE};
+
+/// The version of the JSON form; raised when a reader could misread it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The whole record.
+#[derive(Debug, Serialize)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The crosswheel that built.
+    pub crosswheel: &'static str,
+    /// Digest of all inputs: builds that have it in common give the same wheel.
+    pub inputs: Sha256,
+    /// The result.
+    pub wheel: WheelEntry,
+    /// As asked for.
+    pub request: String,
+    /// The package's source.
+    pub source: Source,
+    /// Where the wheel runs.
+    pub target: Target,
+    /// The Python that it is for.
+    pub python: TargetPython,
+    /// The torch that it is for.
+    pub torch: TorchEntry,
+    /// What it was built with.
+    pub components: Vec<ComponentRef>,
+    /// The files of the components, as locked.
+    pub toolchain: Vec<InputEntry>,
+    /// The wheels of the build environment.
+    pub build_requirements: Vec<Artifact>,
+    /// The environment variables of the build's processes.
+    pub environment: IndexMap<String, String>,
+    /// How the build's processes were kept from the network and the machine.
+    pub isolation: Isolation,
+    /// Every compiler call.
+    pub actions: Vec<Action>,
+    /// What the wheel needs and holds.
+    pub audit: Report,
+}
+
+/// The wheel.
+#[derive(Debug, Serialize)]
+pub struct WheelEntry {
+    /// Its file name.
+    pub file: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: Sha256,
+}
+
+/// The target's torch.
+#[derive(Debug, Serialize)]
+pub struct TorchEntry {
+    /// `torch.__version__`.
+    pub version: String,
+    /// `torch.version.cuda`.
+    pub cuda: String,
+    /// Digest of the SDK that was made of it.
+    pub digest: Sha256,
+    /// The wheel of the index, where it came from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wheel: Option<Artifact>,
+    /// The wheel file or folder on disk, where it came from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// A file of a component.
+#[derive(Debug, Serialize)]
+pub struct InputEntry {
+    /// The file of the registry.
+    #[serde(flatten)]
+    pub artifact: Artifact,
+    /// Where only some members were taken: the digest of their canonical archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members_sha256: Option<Sha256>,
+}
+
+/// A manifest that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the manifest `{path}` cannot be written")]
+pub struct ManifestError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub source: std::io::Error,
+}
+
+impl Diagnose for ManifestError {
+    fn class(&self) -> Class {
+        Class::Io
+    }
+}
+
+impl Manifest {
+    /// The record of a build.
+    pub fn new(built: &Built, packaged: &Packaged, audit: Report) -> Self {
+        let locked = &built.locked;
+        let mut audit = audit;
+        audit.inspection.path = packaged.name.to_string().into();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            crosswheel: env!("CARGO_PKG_VERSION"),
+            inputs: locked.digest(),
+            wheel: WheelEntry {
+                file: packaged.name.to_string(),
+                size: packaged.size,
+                sha256: packaged.sha256,
+            },
+            request: locked.resolved.request.to_string(),
+            source: locked.source.clone(),
+            target: locked.resolved.target.clone(),
+            python: built.canonical(&built.toolchain.target_python),
+            torch: TorchEntry::new(built),
+            components: built.toolchain.components.clone(),
+            toolchain: locked.toolchain.iter().map(InputEntry::new).collect(),
+            build_requirements: locked.requirements.clone(),
+            environment: built
+                .variables
+                .iter()
+                .map(|(name, value)| (name.clone(), built.canonical_text(value)))
+                .collect(),
+            isolation: built.isolation.clone(),
+            actions: built.actions.clone(),
+            audit,
+        }
+    }
+
+    /// The record as JSON, with a line break at its end.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self).expect("strings and numbers serialise");
+        json + "\n"
+    }
+}
+
+impl TorchEntry {
+    fn new(built: &Built) -> Self {
+        let (wheel, path) = match &built.locked.torch {
+            TorchInput::Locked(torch, _) => (Some(torch.artifact.clone()), None),
+            TorchInput::Whole(artifact) => (Some(artifact.clone()), None),
+            TorchInput::Wheel { path, .. } | TorchInput::Folder { path, .. } => {
+                (None, Some(path.clone()))
+            }
+        };
+        Self {
+            version: built.torch.facts.version.clone(),
+            cuda: built.torch.facts.cuda.clone(),
+            digest: built.locked.torch.digest(),
+            wheel,
+            path,
+        }
+    }
+}
+
+impl InputEntry {
+    fn new(input: &Input) -> Self {
+        let members_sha256 = match input {
+            Input::Whole(_) => None,
+            Input::Partial(partial) => Some(partial.sha256),
+        };
+        Self { artifact: input.artifact().clone(), members_sha256 }
+    }
+}
+
+impl Built {
+    /// Text with this machine's folders replaced by their canonical names.
+    fn canonical_text(&self, text: &str) -> String {
+        let build = self.folder.root().display().to_string();
+        let store = self.store.display().to_string();
+        text.replace(&build, CANONICAL_BUILD).replace(&store, CANONICAL_STORE)
+    }
+
+    fn canonical(&self, python: &TargetPython) -> TargetPython {
+        let mut python = python.clone();
+        for folder in &mut python.include {
+            *folder = self.canonical_text(&folder.display().to_string()).into();
+        }
+        python
+    }
+}
+
+/// Writes a file whole or not at all.
+pub fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let folder = path.parent().unwrap_or(std::path::Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        use std::os::unix::fs::PermissionsExt as _;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|source| ManifestError { path: path.to_owned(), source }.into())
+}

@@ -1,0 +1,184 @@
+//! Patch: from fetched inputs to a source tree of the build's own.
+//!
+//! The tree is a copy that a build script may write into; nobody else's files are touched. A later
+//! build of the same folder changes only the files that differ, so that what was compiled from
+//! the others stays valid.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::Digest as _;
+use walkdir::WalkDir;
+
+use crate::Result;
+use crate::artifact::Sha256;
+use crate::configure::BuildFolder;
+use crate::context::Context;
+use crate::fetch::{Fetched, source_tree};
+use crate::python::pyproject::{BuildSystem, Project};
+
+/// A source tree to build in, and how it says that it is built.
+#[derive(Debug, Clone)]
+pub struct Patched {
+    /// What it is built from.
+    pub fetched: Fetched,
+    /// Where it is built.
+    pub folder: BuildFolder,
+    /// Its backend.
+    pub system: BuildSystem,
+}
+
+/// Brings the source into the build's folder.
+pub fn patch(context: &Context, fetched: Fetched, folder: BuildFolder) -> Result<Patched> {
+    source_tree(context, &fetched.locked.source, &folder.source())?;
+    let project = Project::read(&folder.source())?;
+    Ok(Patched { fetched, folder, system: project.build_system })
+}
+
+/// What a checkout holds beside its sources: never copied, never part of the digest.
+const LEFT_OUT: [&str; 6] = [".git", ".hg", ".svn", "__pycache__", ".venv", ".tox"];
+
+/// A digest over the paths, kinds, run bits and contents of a source tree; times do not count.
+pub fn tree_digest(folder: &Path) -> io::Result<Sha256> {
+    let mut hasher = sha2::Sha256::new();
+    for relative in files_of(folder)? {
+        let path = folder.join(&relative);
+        let metadata = fs_err::symlink_metadata(&path)?;
+        let (kind, content) = if metadata.is_symlink() {
+            let destination = fs_err::read_link(&path)?;
+            ("link", Sha256::of(destination.as_os_str().as_encoded_bytes()))
+        } else {
+            let (digest, _) = Sha256::of_reader(fs_err::File::open(&path)?)?;
+            (if is_executable(&metadata) { "executable" } else { "file" }, digest)
+        };
+        hasher.update(relative.as_os_str().as_encoded_bytes());
+        hasher.update(format!("\0{kind}\0{content}\n"));
+    }
+    Ok(Sha256::finish(hasher))
+}
+
+/// Makes `copy` hold what `folder` holds. Files whose content is the same are left alone, with
+/// their times; files that an earlier sync brought and that are gone from `folder` are removed;
+/// what a build made in `copy` stays.
+pub fn sync_tree(folder: &Path, copy: &Path) -> io::Result<()> {
+    let wanted = files_of(folder)?;
+    fs_err::create_dir_all(copy)?;
+    let record = copy.with_extension("files");
+    for gone in recorded(&record)?.difference(&wanted) {
+        match fs_err::remove_file(copy.join(gone)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    for relative in &wanted {
+        copy_changed(&folder.join(relative), &copy.join(relative))?;
+    }
+    let lines: Vec<_> = wanted.iter().map(|p| p.to_string_lossy().into_owned()).collect();
+    fs_err::write(record, lines.join("\n"))
+}
+
+fn recorded(record: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    match fs_err::read_to_string(record) {
+        Ok(text) => Ok(text.lines().map(PathBuf::from).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn copy_changed(from: &Path, to: &Path) -> io::Result<()> {
+    if let Some(parent) = to.parent() {
+        fs_err::create_dir_all(parent)?;
+    }
+    let metadata = fs_err::symlink_metadata(from)?;
+    let present = fs_err::symlink_metadata(to).ok();
+    if metadata.is_symlink() {
+        let destination = fs_err::read_link(from)?;
+        if present.is_some() {
+            if fs_err::read_link(to).is_ok_and(|there| there == destination) {
+                return Ok(());
+            }
+            fs_err::remove_file(to)?;
+        }
+        return std::os::unix::fs::symlink(destination, to);
+    }
+    if present.is_some_and(|there| there.is_symlink() || !same_file(&metadata, &there)) {
+        fs_err::remove_file(to)?;
+    }
+    if to.exists() && fs_err::read(from)? == fs_err::read(to)? {
+        return Ok(());
+    }
+    // Written anew rather than `fs::copy`: the copy's time says when it changed here.
+    fs_err::copy(from, to)?;
+    let now = std::time::SystemTime::now();
+    fs_err::OpenOptions::new().append(true).open(to)?.set_modified(now)
+}
+
+fn same_file(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
+    one.file_type() == other.file_type() && is_executable(one) == is_executable(other)
+}
+
+fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o111 != 0
+}
+
+fn files_of(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let entries = WalkDir::new(folder).into_iter().filter_entry(|entry| {
+        entry.depth() == 0 || !LEFT_OUT.iter().any(|name| entry.file_name() == *name)
+    });
+    let mut files = BTreeSet::new();
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_type().is_dir() {
+            let relative = entry.path().strip_prefix(folder).map_err(io::Error::other)?;
+            files.insert(relative.to_owned());
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_sync_touches_only_what_changed() {
+        let root = tempfile::tempdir().unwrap();
+        let (from, to) = (root.path().join("from"), root.path().join("to"));
+        fs_err::create_dir_all(from.join("csrc")).unwrap();
+        fs_err::write(from.join("csrc/a.cu"), "a").unwrap();
+        fs_err::write(from.join("b.cu"), "b").unwrap();
+        sync_tree(&from, &to).unwrap();
+        fs_err::write(to.join("made.o"), "object").unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH;
+        for file in ["csrc/a.cu", "b.cu"] {
+            let file = fs_err::OpenOptions::new().append(true).open(to.join(file)).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        fs_err::write(from.join("csrc/a.cu"), "changed").unwrap();
+        sync_tree(&from, &to).unwrap();
+        let time = |file: &str| fs_err::metadata(to.join(file)).unwrap().modified().unwrap();
+        assert_ne!(time("csrc/a.cu"), old);
+        assert_eq!(time("b.cu"), old);
+        assert!(to.join("made.o").exists());
+        fs_err::remove_file(from.join("b.cu")).unwrap();
+        sync_tree(&from, &to).unwrap();
+        assert!(!to.join("b.cu").exists() && to.join("made.o").exists());
+    }
+
+    #[test]
+    fn the_digest_sees_content_and_run_bits_but_no_times() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("a");
+        fs_err::write(&file, "1").unwrap();
+        let first = tree_digest(root.path()).unwrap();
+        let handle = fs_err::OpenOptions::new().append(true).open(&file).unwrap();
+        handle.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        fs_err::create_dir(root.path().join(".git")).unwrap();
+        fs_err::write(root.path().join(".git/HEAD"), "x").unwrap();
+        assert_eq!(tree_digest(root.path()).unwrap(), first);
+        fs_err::write(&file, "2").unwrap();
+        assert_ne!(tree_digest(root.path()).unwrap(), first);
+    }
+}

@@ -1,0 +1,182 @@
+//! The chain of stages, and what need not be done again.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::actions::Action;
+use crate::artifact::Sha256;
+use crate::audit::{self, Report};
+use crate::compile::{Built, compile};
+use crate::configure::{BuildFolder, configure};
+use crate::context::Context;
+use crate::fetch::{Fetched, fetch};
+use crate::lock::{Locked, lock};
+use crate::manifest::{Manifest, write_file};
+use crate::package::{self, Packaged};
+use crate::patch::patch;
+use crate::request::Request;
+use crate::resolve::{Options, Resolved, resolve};
+use crate::{Result, package::PackageError};
+
+/// A wheel that was handed over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Product {
+    /// The wheel.
+    pub wheel: PathBuf,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The manifest beside it.
+    pub manifest: PathBuf,
+    /// Digest of all inputs.
+    pub inputs: Sha256,
+    /// The target's name.
+    pub target: String,
+    /// The Python tag, such as `cp311`, which tells the Pythons that it installs on.
+    pub python: String,
+    /// Machine code in it, such as `sm_110`.
+    pub sass: Vec<String>,
+    /// The highest symbol versions that it needs, such as `GLIBC_2.34`.
+    pub floors: Vec<String>,
+    /// Compiler calls that it consists of.
+    pub actions: usize,
+    /// Those of them that ran this time.
+    pub ran: usize,
+    /// Processor time of all of them, in milliseconds.
+    pub cpu_ms: u64,
+    /// Wall time of this build, in milliseconds.
+    pub wall_ms: u64,
+    /// Wall time in which ninja, or the backend without it, ran tools.
+    pub tools_ms: u64,
+    /// The largest peak memory of one action, in bytes.
+    pub peak_memory: u64,
+    /// Whether it was there already.
+    #[serde(skip_deserializing)]
+    pub up_to_date: bool,
+}
+
+/// Builds one wheel, or finds that it is there.
+pub fn build(
+    context: &Context,
+    request: Request,
+    options: &Options,
+    out: &Path,
+) -> Result<Product> {
+    let begun = Instant::now();
+    let locked = lock(context, resolve(context, request, options)?)?;
+    let builds = context.store.root().join("builds");
+    let folder = BuildFolder::new(builds.join(locked.folder_name()));
+    if let Some(product) = find(&folder, &locked, out) {
+        return Ok(product);
+    }
+    check_writable(out)?;
+    let _guard = context.store.lock(&format!("build-{}", locked.folder_name()))?;
+    // Another process may have built it while this one waited.
+    if let Some(product) = find(&folder, &locked, out) {
+        return Ok(product);
+    }
+    let _hold = context.components.hold()?;
+    let patched = patch(context, fetch(context, locked)?, folder)?;
+    let built = compile(context, configure(context, patched)?)?;
+    let packaged = package::package(&built)?;
+    let report = audit::check(&built, &packaged)?;
+    hand_over(&built, &packaged, report, out, begun.elapsed())
+}
+
+/// Gets everything that a build needs, for a later build without a network.
+pub fn prefetch(context: &Context, request: Request, options: &Options) -> Result<Fetched> {
+    fetch(context, lock(context, resolve(context, request, options)?)?)
+}
+
+/// The product of the same inputs, where it is still as it was handed over.
+fn find(folder: &BuildFolder, locked: &Locked, out: &Path) -> Option<Product> {
+    let text = fs_err::read(product_record(folder)).ok()?;
+    let mut product: Product = serde_json::from_slice(&text).ok()?;
+    let wheel = out.join(product.wheel.file_name()?);
+    let manifest = out.join(product.manifest.file_name()?);
+    let (sha256, _) = Sha256::of_reader(fs_err::File::open(&wheel).ok()?).ok()?;
+    let same = product.inputs == locked.digest() && product.sha256 == sha256;
+    if !same || !manifest.is_file() {
+        return None;
+    }
+    (product.wheel, product.manifest, product.up_to_date) = (wheel, manifest, true);
+    Some(product)
+}
+
+/// Learns before a long build, and not after it, that its result could not be written.
+fn check_writable(out: &Path) -> Result<(), PackageError> {
+    let fail = |source| PackageError::Write { path: out.to_owned(), source };
+    fs_err::create_dir_all(out).map_err(fail)?;
+    tempfile::tempfile_in(out).map_err(fail)?;
+    Ok(())
+}
+
+/// Puts the wheel and its manifest into the output folder, each whole or not at all.
+fn hand_over(
+    built: &Built,
+    packaged: &Packaged,
+    report: Report,
+    out: &Path,
+    wall: Duration,
+) -> Result<Product> {
+    let name = packaged.name.to_string();
+    let wheel = out.join(&name);
+    let manifest = out.join(format!("{}.manifest.json", name.trim_end_matches(".whl")));
+    let product = product(built, packaged, &report, wheel.clone(), manifest.clone(), wall);
+    let record = Manifest::new(built, packaged, report).to_json();
+    let bytes = fs_err::read(&packaged.path)
+        .map_err(|source| PackageError::Read { path: packaged.path.clone(), source })?;
+    write_file(&wheel, &bytes)?;
+    write_file(&manifest, record.as_bytes())?;
+    let remembered = serde_json::to_vec(&product).expect("strings and numbers serialise");
+    write_file(&product_record(&built.folder), &remembered)?;
+    Ok(product)
+}
+
+fn product(
+    built: &Built,
+    packaged: &Packaged,
+    report: &Report,
+    wheel: PathBuf,
+    manifest: PathBuf,
+    wall: Duration,
+) -> Product {
+    let Resolved { target, .. } = &built.locked.resolved;
+    let mut sass: Vec<String> = report
+        .inspection
+        .files
+        .iter()
+        .flat_map(|file| &file.device_code)
+        .filter(|code| code.kind == audit::fatbin::Kind::Sass)
+        .map(|code| code.arch.to_string())
+        .collect();
+    sass.sort();
+    sass.dedup();
+    let floors = report.inspection.floors.iter();
+    Product {
+        wheel,
+        sha256: packaged.sha256,
+        size: packaged.size,
+        manifest,
+        inputs: built.locked.digest(),
+        target: target.name.clone(),
+        python: packaged.name.tags.python.iter().cloned().collect::<Vec<_>>().join("."),
+        sass,
+        floors: floors.map(|(set, version)| format!("{}{version}", set.prefix())).collect(),
+        actions: built.actions.len(),
+        ran: built.ran,
+        cpu_ms: built.actions.iter().map(|action: &Action| action.cpu_ms).sum(),
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+        tools_ms: u64::try_from(built.tools.as_millis()).unwrap_or(u64::MAX),
+        peak_memory: built.actions.iter().map(|action| action.peak_memory).max().unwrap_or(0),
+        up_to_date: false,
+    }
+}
+
+fn product_record(folder: &BuildFolder) -> PathBuf {
+    folder.root().join("product.json")
+}

@@ -1,0 +1,145 @@
+//! What a user asks to be built, as written.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use pep440_rs::{Operator, Version};
+use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
+
+use crate::error::{Class, Diagnose};
+
+/// One package to build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A project of the Python index: the newest stable version, or exactly this one.
+    Index {
+        /// The normalised name, such as `causal-conv1d`.
+        name: String,
+        /// The version, where one was given.
+        version: Option<Version>,
+    },
+    /// A source distribution on disk.
+    Archive(PathBuf),
+    /// A source tree on disk, which is copied and never written to.
+    Folder(PathBuf),
+}
+
+impl Request {
+    /// Reads `name`, `name==version`, or the path of a folder or sdist; relative paths are
+    /// relative to `current_dir`. What contains a `/` or ends in `.tar.gz` or `.zip` is a path.
+    pub fn parse(text: &str, current_dir: &Path) -> Result<Self, RequestError> {
+        let text = text.trim();
+        let is_archive = [".tar.gz", ".tgz", ".zip"].iter().any(|suffix| text.ends_with(suffix));
+        if is_archive || text.contains('/') || text.starts_with('.') {
+            return Self::parse_path(text, &current_dir.join(text), is_archive);
+        }
+        let requirement: Requirement<VerbatimUrl> =
+            text.parse().map_err(|_| RequestError::Malformed { text: text.to_owned() })?;
+        let version = match requirement.version_or_url {
+            None => None,
+            Some(VersionOrUrl::VersionSpecifier(specifiers)) => match &specifiers[..] {
+                [only] if matches!(only.operator(), Operator::Equal | Operator::ExactEqual) => {
+                    Some(only.version().clone())
+                }
+                _ => return Err(RequestError::NotExact { text: text.to_owned() }),
+            },
+            Some(VersionOrUrl::Url(_)) => {
+                return Err(RequestError::Malformed { text: text.to_owned() });
+            }
+        };
+        Ok(Self::Index { name: requirement.name.to_string(), version })
+    }
+
+    fn parse_path(text: &str, path: &Path, is_archive: bool) -> Result<Self, RequestError> {
+        match (path.is_dir(), path.is_file() && is_archive) {
+            (true, _) => Ok(Self::Folder(path.to_owned())),
+            (_, true) => Ok(Self::Archive(path.to_owned())),
+            _ => Err(RequestError::NoSuchPath { text: text.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index { name, version: None } => f.write_str(name),
+            Self::Index { name, version: Some(version) } => write!(f, "{name}=={version}"),
+            Self::Archive(path) | Self::Folder(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why a request is not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Neither a requirement nor a path.
+    #[error("`{text}` is not a package to build")]
+    Malformed {
+        /// As written.
+        text: String,
+    },
+    /// A range of versions.
+    #[error("`{text}` does not name one version")]
+    NotExact {
+        /// As written.
+        text: String,
+    },
+    /// A path with nothing buildable at it.
+    #[error("there is no folder or sdist at `{text}`")]
+    NoSuchPath {
+        /// As written.
+        text: String,
+    },
+}
+
+impl Diagnose for RequestError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Malformed { .. } | Self::NotExact { .. } => Class::Usage,
+            Self::NoSuchPath { .. } => Class::Request,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotExact { .. } => {
+                "write `name==version`, or the name alone for the newest".into()
+            }
+            _ => "write `name`, `name==version`, or the path of a folder, a `.tar.gz` or a `.zip`"
+                .into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Request, RequestError> {
+        Request::parse(text, Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn names_are_normalised_and_versions_kept() {
+        let request = parse("Causal_Conv1d == 1.7.0").unwrap();
+        assert_eq!(request.to_string(), "causal-conv1d==1.7.0");
+        assert_eq!(parse("torch_scatter").unwrap().to_string(), "torch-scatter");
+    }
+
+    #[test]
+    fn ranges_and_noise_are_refused() {
+        assert!(matches!(parse("vllm>=0.30"), Err(RequestError::NotExact { .. })));
+        assert!(matches!(parse("a b c"), Err(RequestError::Malformed { .. })));
+        assert!(matches!(parse("./missing"), Err(RequestError::NoSuchPath { .. })));
+        assert!(matches!(parse("missing.tar.gz"), Err(RequestError::NoSuchPath { .. })));
+    }
+
+    #[test]
+    fn folders_and_archives_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::write(folder.path().join("a-1.tar.gz"), "").unwrap();
+        let archive = Request::parse("a-1.tar.gz", folder.path()).unwrap();
+        assert!(matches!(archive, Request::Archive(_)));
+        assert!(matches!(Request::parse("./", folder.path()).unwrap(), Request::Folder(_)));
+    }
+}

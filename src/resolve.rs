@@ -1,0 +1,85 @@
+//! Resolve: from what was asked for to what is built, for which target, Python and torch.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use crate::Result;
+use crate::context::Context;
+use crate::package::ArchiveTime;
+use crate::request::Request;
+use crate::target::Target;
+use crate::torch::source::TorchSource;
+
+/// What a user may choose; what is absent comes from the target or the machine.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The target's name.
+    pub target: Option<String>,
+    /// The target's Python, such as `3.11`.
+    pub python: Option<String>,
+    /// A version, a wheel or a folder.
+    pub torch: Option<String>,
+    /// Headers of Pythons that no component has, by version.
+    pub python_headers: BTreeMap<String, PathBuf>,
+    /// Whether the whole torch wheel is fetched and linked against.
+    pub full_torch: bool,
+    /// The wheel's local version.
+    pub local_version: Option<String>,
+    /// How many compilers may run at once.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// What is built.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// What was asked for.
+    pub request: Request,
+    /// Where the wheel runs.
+    pub target: Target,
+    /// The Python that it is for.
+    pub python: String,
+    /// A folder or archive with that Python's headers, where they are not a component's.
+    pub headers: Option<PathBuf>,
+    /// The torch that it is for.
+    pub torch: TorchSource,
+    /// Whether the whole torch wheel is fetched and linked against.
+    pub full_torch: bool,
+    /// The wheel's local version; by default it names CUDA, torch and target.
+    pub local_version: Option<String>,
+    /// How many compilers may run at once.
+    pub jobs: NonZeroUsize,
+    /// The time of everything that is written.
+    pub time: ArchiveTime,
+}
+
+/// Takes the user's choices, then `crosswheel.toml`'s, then the target's.
+pub fn resolve(context: &Context, request: Request, options: &Options) -> Result<Resolved> {
+    let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
+    let target = Target::load(&context.project.targets(), name)?;
+    let python = options.python.clone().unwrap_or_else(|| target.python.clone());
+    let configured = context.config.python_headers.get(&python);
+    let headers = options
+        .python_headers
+        .get(&python)
+        .cloned()
+        .or_else(|| configured.map(|path| context.project.root().join(path)));
+    let torch = options.torch.as_deref().unwrap_or(&target.torch);
+    let torch = TorchSource::parse(torch, context.environment.current_dir())?;
+    let time = ArchiveTime::from_source_date_epoch(context.environment.text("SOURCE_DATE_EPOCH"))?;
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Ok(Resolved {
+        request,
+        target,
+        python,
+        headers,
+        torch,
+        full_torch: options.full_torch,
+        local_version: options.local_version.clone(),
+        jobs: options.jobs.unwrap_or(cores),
+        time,
+    })
+}
+
+/// The target where none is named.
+pub const DEFAULT_TARGET: &str = "thor";
