@@ -2,6 +2,19 @@
 
 use clap::{Parser, Subcommand};
 
+mod audit;
+mod bench;
+mod build_wheels;
+mod common;
+mod fetch;
+mod lock;
+mod store;
+mod test;
+mod toolchain;
+mod toolchain_lock;
+
+pub use common::Session;
+
 /// Cross-builds aarch64 CUDA 13 wheels on x86_64 Linux.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, propagate_version = true)]
@@ -11,9 +24,34 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Builds wheels for a target machine
+    BuildWheels(build_wheels::Args),
+    /// Gets everything that a later build without a network needs
+    Fetch(fetch::Args),
+    /// Locks the packages of crosswheel.toml anew
+    Lock(lock::Args),
+    /// Says what wheels and shared objects need and hold, and whether a target has it
+    Audit(audit::Args),
+    /// Runs this repository's tests
+    Test(test::Args),
+    /// Shows, measures, checks or cleans the store
+    Store(store::Args),
+    /// Lists and shows toolchains, and uses one by hand
+    Toolchain(toolchain::Args),
+    Bench(bench::Bench),
+}
 
 /// Runs the verb and returns the exit code.
 pub fn run(cli: Cli) -> anyhow::Result<u8> {
-    match cli.command {}
+    match cli.command {
+        Command::BuildWheels(args) => build_wheels::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Lock(args) => lock::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Store(args) => store::run(&args),
+        Command::Toolchain(args) => toolchain::run(&args),
+        Command::Bench(bench) => bench.run(),
+    }
 }

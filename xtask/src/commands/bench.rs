@@ -1,0 +1,194 @@
+//! `bench`: what crosswheel itself costs.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use crosswheel::actions::{CostBook, Server, ServerOptions};
+use crosswheel::exec::{Command, Interrupt};
+use crosswheel::report::Silent;
+use crosswheel::target::Sm;
+use crosswheel::wrapper::{self, Config, Tools};
+
+/// Measures crosswheel's own cost.
+#[derive(Debug, Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Overhead(Overhead),
+}
+
+/// Builds many files with a fake compiler, with and without crosswheel, and prints what one action
+/// costs more.
+#[derive(Debug, Args)]
+struct Overhead {
+    /// How many files are compiled.
+    #[arg(long, default_value_t = 500)]
+    actions: usize,
+    /// How many builds of each kind are made, in turn; their medians are compared.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// How many compilers run at once.
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
+    jobs: usize,
+    /// The ninja to use, instead of the one on PATH.
+    #[arg(long)]
+    ninja: Option<PathBuf>,
+}
+
+/// The fake compiler: makes an empty output, as fast as a process can.
+const FAKE_COMPILER: &str = "#!/bin/sh\n\
+    while [ $# -gt 0 ]; do case $1 in -o) out=$2; shift;; esac; shift; done\n\
+    : > \"$out\"\n";
+
+impl Bench {
+    /// Runs the verb and returns the exit code.
+    pub fn run(self) -> anyhow::Result<u8> {
+        let What::Overhead(overhead) = self.what;
+        let ninja = match &overhead.ninja {
+            Some(ninja) => ninja.clone(),
+            None => which::which("ninja").context("no ninja on PATH: `--ninja` names one")?,
+        };
+        let measured = overhead.measure(&ninja)?;
+        println!("{measured}");
+        Ok(crate::exit_codes::SUCCESS)
+    }
+}
+
+/// Medians of whole builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Measured {
+    actions: usize,
+    jobs: usize,
+    without: Duration,
+    with: Duration,
+}
+
+impl Measured {
+    /// What crosswheel adds to the wall time of an action, in milliseconds.
+    fn per_action_ms(&self) -> f64 {
+        // With several jobs an action's cost is shared out: it is counted back.
+        let added = self.with.as_secs_f64() - self.without.as_secs_f64();
+        added * 1000.0 * self.jobs as f64 / self.actions as f64
+    }
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{} actions, {} at once", self.actions, self.jobs)?;
+        writeln!(f, "without crosswheel  {:8.3} s", self.without.as_secs_f64())?;
+        writeln!(f, "with crosswheel     {:8.3} s", self.with.as_secs_f64())?;
+        write!(f, "overhead            {:8.2} ms per action", self.per_action_ms())
+    }
+}
+
+impl Overhead {
+    fn measure(&self, ninja: &Path) -> anyhow::Result<Measured> {
+        anyhow::ensure!(self.runs > 0 && self.actions > 0, "there is nothing to measure");
+        let folder = tempfile::tempdir()?;
+        let compiler = folder.path().join("fake-cc");
+        fs_err::write(&compiler, FAKE_COMPILER)?;
+        fs_err::set_permissions(&compiler, std::fs::Permissions::from_mode(0o755))?;
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for run in 0..self.runs {
+            // In turn, so that what else the machine does falls on both.
+            let plain = folder.path().join(format!("without-{run}"));
+            without.push(self.build(&plain, ninja, &compiler)?);
+            let wrapped = folder.path().join(format!("with-{run}"));
+            with.push(self.build_wrapped(&wrapped, ninja, &compiler)?);
+        }
+        let (actions, jobs) = (self.actions, self.jobs);
+        Ok(Measured { actions, jobs, without: median(without), with: median(with) })
+    }
+
+    /// One build in a new folder, with this ninja and compiler.
+    fn build(&self, folder: &Path, ninja: &Path, compiler: &Path) -> anyhow::Result<Duration> {
+        fs_err::create_dir_all(folder)?;
+        let mut rules = format!("rule cc\n  command = {} -c $in -o $out\n", compiler.display());
+        for n in 0..self.actions {
+            fs_err::write(folder.join(format!("source_{n}.c")), "")?;
+            writeln!(rules, "build object_{n}.o: cc source_{n}.c")?;
+        }
+        fs_err::write(folder.join("build.ninja"), rules)?;
+        let finished = Command::new(ninja, folder)
+            .arg(format!("-j{}", self.jobs))
+            .variable("PATH", "/usr/bin:/bin")
+            .check(&Interrupt::new())
+            .map_err(crosswheel::Error::from)?;
+        Ok(finished.wall)
+    }
+
+    /// The same through crosswheel's wrappers, by leave of a server.
+    fn build_wrapped(
+        &self,
+        folder: &Path,
+        ninja: &Path,
+        compiler: &Path,
+    ) -> anyhow::Result<Duration> {
+        fs_err::create_dir_all(folder)?;
+        let socket = folder.join("socket");
+        let config = Config {
+            socket: Some(socket.clone()),
+            build: folder.to_owned(),
+            store: folder.join("store"),
+            triple: "aarch64-linux-gnu".to_owned(),
+            tools: Tools {
+                cc: compiler.to_owned(),
+                cxx: compiler.to_owned(),
+                cuda: folder.join("cuda"),
+                ninja: ninja.to_owned(),
+            },
+            sysroot: None,
+            binutils: None,
+            sms: vec![Sm(110)],
+            jobs: self.jobs,
+            prefix_map: vec![(folder.to_owned(), wrapper::CANONICAL_BUILD.into())],
+            compile_flags: Vec::new(),
+            link_flags: Vec::new(),
+            nvcc_flags: Vec::new(),
+        };
+        let tools = folder.join("tools");
+        wrapper::install(&tools, &std::env::current_exe()?, &config)
+            .map_err(crosswheel::Error::from)?;
+        let options = ServerOptions {
+            socket,
+            log: folder.join("actions.jsonl"),
+            jobs: self.jobs,
+            reporter: Arc::new(Silent),
+            costs: CostBook::load(&folder.join("costs.json")),
+            package: "bench".to_owned(),
+        };
+        let server = Server::start(options).map_err(crosswheel::Error::from)?;
+        let wall = self.build(folder, &tools.join("ninja"), &tools.join("cc"))?;
+        let recorded = server.finish().len();
+        anyhow::ensure!(recorded == self.actions, "{recorded} actions were recorded");
+        Ok(wall)
+    }
+}
+
+/// The middle one, or the lower of two.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[(times.len() - 1) / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_taken_and_jobs_count() {
+        let ms = Duration::from_millis;
+        assert_eq!(median(vec![ms(9), ms(1), ms(5)]), ms(5));
+        let measured = Measured { actions: 100, jobs: 2, without: ms(1000), with: ms(1200) };
+        assert!((measured.per_action_ms() - 4.0).abs() < 1e-9);
+    }
+}

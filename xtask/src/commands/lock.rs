@@ -1,0 +1,37 @@
+//! `cargo xtask lock`: the packages of `crosswheel.toml`, by name, size and sha256.
+
+use crosswheel::lock::{PackageLocks, relock};
+use crosswheel::resolve::resolve;
+
+use super::build_wheels::Selection;
+use super::common::{Session, SessionArgs};
+use crate::exit_codes;
+
+/// Which build environment is asked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let session = Session::open(&args.session)?;
+    let mut locks = Vec::new();
+    for (request, options) in args.selection.builds(&session, &[])? {
+        let lock = relock(&session.context, &resolve(&session.context, request, &options)?)?;
+        session.screen.clear();
+        println!(
+            "{}: {}, {} build requirements",
+            lock.request,
+            lock.source.label(),
+            lock.requirement.len()
+        );
+        if !locks.contains(&lock) {
+            locks.push(lock);
+        }
+    }
+    PackageLocks::save(&session.context, &locks).map_err(crosswheel::Error::from)?;
+    Ok(exit_codes::SUCCESS)
+}

@@ -1,0 +1,98 @@
+//! `cargo xtask toolchain lock`: from what components and torches are to the files they are made of.
+
+use crosswheel::artifact::Input;
+use crosswheel::registry::file_name::WheelName;
+use crosswheel::target::Arch;
+use crosswheel::toolchain::relock::{Relock, changes, load, render};
+use crosswheel::torch;
+use indicatif::HumanBytes;
+
+use super::common::Session;
+use crate::exit_codes;
+
+/// The processors that torch is locked for.
+const ARCHES: [Arch; 2] = [Arch::Aarch64, Arch::X86_64];
+
+/// What to lock.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The components to lock anew, by name; the others stay as they are. All where none is named
+    #[arg(value_name = "COMPONENT", conflicts_with = "torch")]
+    components: Vec<String>,
+    /// Lock this release of torch instead, with the symbols of its libraries: reads whole wheels
+    #[arg(long, value_name = "VERSION")]
+    torch: Option<String>,
+    /// The Pythons whose wheels of torch are locked
+    #[arg(
+        long,
+        value_name = "X.Y",
+        requires = "torch",
+        value_delimiter = ',',
+        default_value = "3.11,3.12,3.13"
+    )]
+    pythons: Vec<String>,
+}
+
+/// Runs the verb, and prints what changed.
+pub fn run(args: &Args, session: &Session) -> anyhow::Result<u8> {
+    match &args.torch {
+        Some(version) => lock_torch(session, version, &args.pythons)?,
+        None => lock_components(session, &args.components)?,
+    }
+    let received = session.context.registries.http().bytes_received();
+    eprintln!("{} were read", HumanBytes(received));
+    Ok(exit_codes::SUCCESS)
+}
+
+fn lock_components(session: &Session, components: &[String]) -> anyhow::Result<()> {
+    let context = &session.context;
+    let folder = context.project.toolchains();
+    let (spec, previous) = load(&folder).map_err(crosswheel::Error::from)?;
+    let reporter = context.reporter.as_ref();
+    let relock = Relock { registries: &context.registries, store: &context.store, reporter };
+    let relocked = relock.relock(&spec, &previous, components)?;
+    session.screen.clear();
+    for (component, registry) in &relocked.skipped {
+        eprintln!(
+            "note: {component} is left as it is: the registry `{registry}` is not configured"
+        );
+    }
+    for change in changes(&previous, &relocked.lock) {
+        println!("{change}");
+    }
+    let text = render(&relocked.lock).map_err(crosswheel::Error::from)?;
+    let path = folder.join("components.lock");
+    if fs_err::read_to_string(&path).ok().as_ref() != Some(&text) {
+        crosswheel::manifest::write_file(&path, text.as_bytes())?;
+    }
+    eprintln!("{} components are locked", relocked.lock.component.len());
+    Ok(())
+}
+
+fn lock_torch(session: &Session, version: &str, pythons: &[String]) -> anyhow::Result<()> {
+    let context = &session.context;
+    let pypi = context.registries.pypi()?;
+    let project = pypi.project("torch").map_err(crosswheel::Error::from)?;
+    let mut locked = 0;
+    for arch in ARCHES {
+        for python in pythons {
+            let tag = torch::lock::python_tag(python);
+            let wanted = project.files.iter().find(|file| {
+                WheelName::parse(&file.name).is_some_and(|wheel| {
+                    wheel.version.to_string() == version && wheel.glibc(arch).is_some()
+                }) && file.name.contains(&format!("-{tag}-{tag}-"))
+            });
+            let Some(choice) = wanted.and_then(|file| project.file(&file.name)) else { continue };
+            let artifact = pypi.artifact(&project, &choice).map_err(crosswheel::Error::from)?;
+            let found = context.fetch(&[Input::Whole(artifact.clone())])?;
+            let wheel = &found[&artifact.sha256];
+            let entry = torch::relock::relock(&context.project.toolchains(), wheel, &artifact)
+                .map_err(crosswheel::Error::from)?;
+            session.screen.clear();
+            println!("torch {} for {} on {arch}: CUDA {}", entry.version, entry.python, entry.cuda);
+            locked += 1;
+        }
+    }
+    anyhow::ensure!(locked > 0, "the index has no wheel of torch {version} for these Pythons");
+    Ok(())
+}
