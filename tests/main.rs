@@ -1,1 +1,9 @@
 //! The integration tests: one binary, driving the xtask executable and the library.
+
+mod audit;
+mod package;
+mod python;
+mod registry;
+mod support;
+mod torch;
+mod wrapper;

@@ -1,0 +1,49 @@
+//! `cargo xtask audit` as a command: exit codes, and what goes to standard output.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::wheel_fixture::WheelFixture;
+
+#[allow(clippy::disallowed_methods, reason = "a test of the executable itself")]
+fn xtask(arguments: &[&str], file: &Path) -> Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.arg("audit").args(arguments).arg(file).output().expect("started")
+}
+
+#[test]
+fn a_violation_is_exit_code_10_and_json_is_all_there_is_on_stdout() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut fixture = WheelFixture::default();
+    fixture.elf.needed.push("libcudart.so.12");
+    let path = fixture.write(folder.path());
+    let output = xtask(&["--target", "thor", "--format", "json"], &path);
+    assert_eq!(output.status.code(), Some(10));
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(value[0]["violations"][0]["code"], "cuda-major");
+    assert_eq!(value[0]["fits_targets"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn without_a_target_the_targets_that_fit_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = xtask(&[], &WheelFixture::default().write(folder.path()));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("\n  fits thor\n"), "{text}");
+    assert!(text.contains("sm_110×1"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_audited_is_an_archive_error_with_a_hint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cut.whl");
+    fs_err::write(&path, "PK\x03\x04").expect("written");
+    let output = xtask(&[], &path);
+    assert_eq!(output.status.code(), Some(6));
+    assert!(output.stdout.is_empty());
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(text.contains("is not a readable zip archive") && text.contains("hint: "), "{text}");
+}

@@ -1,0 +1,3 @@
+//! The torch SDK.
+
+mod symbols;
