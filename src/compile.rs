@@ -1,7 +1,7 @@
 //! Compile: runs the backend, whose compilers are crosswheel's wrappers.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
@@ -36,8 +36,8 @@ pub struct Built {
     pub actions: Vec<Action>,
     /// How many of the actions ran now.
     pub ran: usize,
-    /// Wall time of the backend's work.
-    pub tools: Duration,
+    /// For how long at least one compiler ran.
+    pub busy: Duration,
     /// The store, whose path is no part of the record.
     pub store: PathBuf,
 }
@@ -53,12 +53,10 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         _ => {}
     }
     context.reporter.report(Event::Log(folder.log()));
-    let begun = Instant::now();
     let built = {
         let _step = Step::start(context.reporter.as_ref(), "building", locked.source.label());
         bench.with_backend(context, &system, |backend| Ok(backend.build_wheel(&wheels)?))
     };
-    let tools = begun.elapsed();
     let isolation = bench.isolation().clone();
     let variables = bench.variables();
     let text = |(name, value): (&String, &std::ffi::OsString)| {
@@ -67,12 +65,12 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
     let variables = variables.iter().map(text).collect();
     let now = bench.finish();
     let mut costs = CostBook::load(&context.costs());
-    for action in &now {
+    for action in &now.actions {
         costs.record(&locked.resolved.request.to_string(), action);
     }
     costs.save()?;
     let wheel = built?;
-    let ran = now.len();
+    let ran = now.actions.len();
     let actions = latest(Action::read_log(&folder.actions())?);
     let store = context.store.root().to_owned();
     Ok(Built {
@@ -85,7 +83,7 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         variables,
         actions,
         ran,
-        tools,
+        busy: now.busy,
         store,
     })
 }

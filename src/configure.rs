@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Result;
-use crate::actions::{Action, CostBook, Server, ServerOptions};
+use crate::actions::{CostBook, Finished, Server, ServerOptions};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::exec::{Command, Sandbox};
@@ -204,7 +204,7 @@ impl Workbench {
     }
 
     /// Ends the server, and returns the actions of this run.
-    pub fn finish(self) -> Vec<Action> {
+    pub fn finish(self) -> Finished {
         self.server.finish()
     }
 }

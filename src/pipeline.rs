@@ -50,8 +50,8 @@ pub struct Product {
     pub cpu_ms: u64,
     /// Wall time of this build, in milliseconds.
     pub wall_ms: u64,
-    /// Wall time in which ninja, or the backend without it, ran tools.
-    pub tools_ms: u64,
+    /// Wall time of it in which at least one compiler ran, in milliseconds.
+    pub busy_ms: u64,
     /// The largest peak memory of one action, in bytes.
     pub peak_memory: u64,
     /// Whether it was there already.
@@ -170,11 +170,15 @@ fn product(
         actions: built.actions.len(),
         ran: built.ran,
         cpu_ms: built.actions.iter().map(|action: &Action| action.cpu_ms).sum(),
-        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
-        tools_ms: u64::try_from(built.tools.as_millis()).unwrap_or(u64::MAX),
+        wall_ms: milliseconds(wall),
+        busy_ms: milliseconds(built.busy),
         peak_memory: built.actions.iter().map(|action| action.peak_memory).max().unwrap_or(0),
         up_to_date: false,
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn product_record(folder: &BuildFolder) -> PathBuf {

@@ -55,15 +55,8 @@ pub struct Resolved {
 
 /// Takes the user's choices, then `crosswheel.toml`'s, then the target's.
 pub fn resolve(context: &Context, request: Request, options: &Options) -> Result<Resolved> {
-    let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
-    let target = Target::load(&context.project.targets(), name)?;
-    let python = options.python.clone().unwrap_or_else(|| target.python.clone());
-    let configured = context.config.python_headers.get(&python);
-    let headers = options
-        .python_headers
-        .get(&python)
-        .cloned()
-        .or_else(|| configured.map(|path| context.project.root().join(path)));
+    let target = target(context, options)?;
+    let (python, headers) = python(context, &target, options)?;
     let torch = options.torch.as_deref().unwrap_or(&target.torch);
     let torch = TorchSource::parse(torch, context.environment.current_dir())?;
     let time = ArchiveTime::from_source_date_epoch(context.environment.text("SOURCE_DATE_EPOCH"))?;
@@ -79,6 +72,33 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         jobs: options.jobs.unwrap_or(cores),
         time,
     })
+}
+
+/// The target asked for.
+pub fn target(context: &Context, options: &Options) -> Result<Target> {
+    let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
+    Ok(Target::load(&context.project.targets(), name)?)
+}
+
+/// The Python asked for, or the first of the target's that has headers; and a folder or archive
+/// with them, where they are not a component's.
+pub fn python(
+    context: &Context,
+    target: &Target,
+    options: &Options,
+) -> Result<(String, Option<PathBuf>)> {
+    let given = |python: &str| {
+        let configured = context.config.python_headers.get(python);
+        let configured = configured.map(|path| context.project.root().join(path));
+        options.python_headers.get(python).cloned().or(configured)
+    };
+    let sources = context.sources()?;
+    let has = |python: &&String| given(python).is_some() || sources.has_headers(target, python);
+    let python = match &options.python {
+        Some(python) => python,
+        None => target.python.iter().find(has).or(target.python.first()).map_or("", |p| p),
+    };
+    Ok((python.to_owned(), given(python)))
 }
 
 /// The target where none is named.

@@ -23,8 +23,9 @@ pub struct Target {
     pub cuda: String,
     /// The GPUs' architectures: every kernel gets SASS for each.
     pub sm: Vec<Sm>,
-    /// The Python that a build is for unless `--python` says otherwise.
-    pub python: String,
+    /// The Pythons that a build is for unless `--python` says otherwise: the first whose headers
+    /// there are.
+    pub python: Vec<String>,
     /// The torch that a build is for unless `--torch` says otherwise.
     pub torch: String,
     /// The newest versions that a wheel may need.

@@ -116,7 +116,7 @@ fn toolchain(folder: &Path) -> Toolchain {
             arch: Arch::Aarch64,
             cuda: "13.0".to_owned(),
             sm: vec![Sm(90), Sm(110)],
-            python: "3.12".to_owned(),
+            python: vec!["3.12".to_owned()],
             torch: "2.14.0".to_owned(),
             floors: Floors {
                 glibc: "2.39".to_owned(),

@@ -125,7 +125,7 @@ fn nvcc_is_narrowed_and_recorded() {
                  -gencode=arch=compute_90a,code=sm_90a --threads 4";
     let finished = build.run("cuda/bin/nvcc", asked);
     assert!(finished.status.success(), "{:?}", finished.tail);
-    let actions = server.finish();
+    let actions = server.finish().actions;
 
     let given = build.given("cuda/bin/nvcc");
     let ccbin = build.path("tools/nested/aarch64-linux-gnu-g++");
@@ -150,7 +150,7 @@ fn what_cannot_run_on_the_target_is_refused_before_nvcc_runs() {
     assert_eq!(finished.code(), 125);
     assert!(finished.tail[0].contains("`k.cu`"), "{:?}", finished.tail);
     assert!(finished.tail.last().unwrap().starts_with("hint: "), "{:?}", finished.tail);
-    assert!(server.finish().is_empty());
+    assert!(server.finish().actions.is_empty());
     assert!(build.given("cuda/bin/nvcc").is_empty());
 }
 
@@ -172,7 +172,7 @@ fn the_compiler_below_nvcc_is_no_action_of_its_own() {
     let server = build.serve();
     assert!(build.run("nested/aarch64-linux-gnu-g++", "-c a.c").status.success());
     assert!(build.run("aarch64-linux-gnu-gcc", "-c b.c").status.success());
-    let labels: Vec<_> = server.finish().into_iter().map(|action| action.label).collect();
+    let labels: Vec<_> = server.finish().actions.into_iter().map(|action| action.label).collect();
     assert_eq!(labels, ["b.c"]);
     assert!(build.given("cxx").contains(&"a.c".to_owned()));
 }

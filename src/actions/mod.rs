@@ -11,7 +11,7 @@ mod server;
 pub(crate) mod socket;
 
 pub use costs::{Cost, CostBook};
-pub use server::{Server, ServerOptions};
+pub use server::{Finished, Server, ServerOptions};
 
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;

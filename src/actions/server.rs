@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
@@ -39,11 +39,43 @@ pub struct Server {
     acceptor: Option<JoinHandle<()>>,
 }
 
+/// What a server saw.
+#[derive(Debug, Clone, Default)]
+pub struct Finished {
+    /// The actions, in the order in which they ended.
+    pub actions: Vec<Action>,
+    /// For how long at least one of them ran.
+    pub busy: Duration,
+}
+
+/// Adds up the time in which something runs.
+#[derive(Debug, Default)]
+struct Busy {
+    running: usize,
+    since: Option<Instant>,
+    total: Duration,
+}
+
+impl Busy {
+    fn begin(&mut self) {
+        self.running += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn end(&mut self) {
+        self.running -= 1;
+        if self.running == 0 {
+            self.total += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        }
+    }
+}
+
 /// What the threads of a server share.
 struct Shared {
     slots: Slots,
     sampler: Sampler,
     record: Mutex<Record>,
+    busy: Mutex<Busy>,
     reporter: Arc<dyn Reporter>,
     costs: CostBook,
     package: String,
@@ -74,6 +106,7 @@ impl Server {
             slots: Slots::new(options.jobs),
             sampler: Sampler::start(),
             record: Mutex::new(Record { actions: Vec::new(), log }),
+            busy: Mutex::default(),
             reporter: options.reporter,
             costs: options.costs,
             package: options.package,
@@ -87,11 +120,11 @@ impl Server {
         Ok(Self { socket: path, shared, acceptor: Some(acceptor) })
     }
 
-    /// Stops to listen, waits for the wrappers that are still connected, and returns the actions
-    /// of this run in the order in which they ended.
-    pub fn finish(mut self) -> Vec<Action> {
+    /// Stops to listen, waits for the wrappers that are still connected, and returns what it saw.
+    pub fn finish(mut self) -> Finished {
         self.stop();
-        std::mem::take(&mut lock(&self.shared.record).actions)
+        let actions = std::mem::take(&mut lock(&self.shared.record).actions);
+        Finished { actions, busy: lock(&self.shared.busy).total }
     }
 
     fn stop(&mut self) {
@@ -177,10 +210,12 @@ fn run_action(
     let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
     let pid = if pid > 0 { pid } else { -1 };
     shared.sampler.watch(pid);
+    lock(&shared.busy).begin();
     let finish = match receive(reader) {
         Ok(Some(Request::Finish(finish))) => Some(finish),
         _ => None,
     };
+    lock(&shared.busy).end();
     let sampled = shared.sampler.take(pid);
     let wall = finish.map_or(Duration::ZERO, |finish| Duration::from_millis(finish.wall_ms));
     let success = finish.is_some_and(|finish| finish.exit == 0);
@@ -321,7 +356,7 @@ mod tests {
         assert_eq!(reply(&stream), Some(Reply::Go));
         send(&stream, &FINISH).unwrap();
         drop(stream);
-        let actions = server.finish();
+        let actions = server.finish().actions;
         assert_eq!(actions.len(), 1);
         assert_eq!((actions[0].label.as_str(), actions[0].wall_ms), ("a.o", 5));
         assert!(actions[0].peak_memory >= 1024);
@@ -343,7 +378,7 @@ mod tests {
         send(&first, &FINISH).unwrap();
         assert_eq!(reply(&second), Some(Reply::Go));
         drop((first, second));
-        assert_eq!(server.finish().len(), 1);
+        assert_eq!(server.finish().actions.len(), 1);
     }
 
     #[test]
@@ -358,7 +393,8 @@ mod tests {
         assert_eq!(reply(&second), Some(Reply::Go));
         send(&second, &FINISH).unwrap();
         drop(second);
-        let labels: Vec<_> = server.finish().into_iter().map(|action| action.label).collect();
+        let labels: Vec<_> =
+            server.finish().actions.into_iter().map(|action| action.label).collect();
         assert_eq!(labels, ["second.o"]);
     }
 

@@ -24,7 +24,7 @@ const SDK: &str = "sdk";
 
 /// Finds the SDK in the store, or makes it.
 pub fn torch_sdk(context: &Context, target: &Target, input: &TorchInput) -> Result<TorchSdk> {
-    let key = Key::new("torch", input.digest());
+    let key = Key::new(sdk::SDK_COMPONENT, input.digest());
     let fill = |root: &Path| install(context, target, input, &root.join(SDK));
     let installed = context.components.install(&key, fill)?;
     Ok(sdk::open(&installed.path.join(SDK))?)

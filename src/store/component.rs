@@ -214,20 +214,25 @@ impl Components {
         }
     }
 
+    /// Makes sure that nobody builds with the store, for as long as the result lives.
+    pub fn alone(&self) -> Result<Hold, ComponentError> {
+        let file = self.lock_file(".in-use.lock")?;
+        match file.try_lock() {
+            Ok(()) => Ok(Hold { _file: file }),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(ComponentError::InUse { path: self.folder.clone() })
+            }
+            Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
     /// Removes components for which `unwanted` is true, and what interrupted runs left behind.
     /// Returns what was removed.
     pub fn remove(
         &self,
         unwanted: impl Fn(&Installed) -> bool,
     ) -> Result<Vec<Installed>, ComponentError> {
-        let in_use = self.lock_file(".in-use.lock")?;
-        match in_use.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(ComponentError::InUse { path: self.folder.clone() });
-            }
-            Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
-        }
+        let _alone = self.alone()?;
         let mut removed = self.list()?;
         removed.retain(unwanted);
         for component in &removed {
@@ -307,7 +312,7 @@ pub struct Hold {
 }
 
 /// Removes a folder whose subfolders are read-only, if it is there.
-fn remove_tree(path: &Path) -> io::Result<()> {
+pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     if !path.exists() {
         return Ok(());

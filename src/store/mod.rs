@@ -85,6 +85,18 @@ impl Store {
         Ok(Some(path))
     }
 
+    /// The folders of the store that can be removed as a whole: everything in them is made again
+    /// when it is needed.
+    pub fn areas(&self) -> [(&'static str, PathBuf); 4] {
+        ["builds", "downloads", "named", "uv-cache"].map(|name| (name, self.root.join(name)))
+    }
+
+    /// Removes an area; the caller makes sure that nobody uses it ([`Components::alone`]).
+    pub fn remove_area(&self, folder: &Path) -> Result<(), StoreError> {
+        component::remove_tree(folder)?;
+        Ok(fs_err::create_dir_all(folder)?)
+    }
+
     /// Waits for the lock of this name, which holds between processes and between threads.
     pub fn lock(&self, name: &str) -> Result<Guard, StoreError> {
         let path = self.root.join("locks").join(name.replace('/', "_"));
@@ -97,6 +109,23 @@ impl Store {
         let file = take().map_err(|source| StoreError::Lock { path: path.clone(), source })?;
         Ok(Guard { _file: file })
     }
+}
+
+/// Bytes that the files of a folder take on disk; hard links count once (stat(2): blocks of 512).
+pub fn disk_use(folder: &Path) -> std::io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut seen = std::collections::HashSet::new();
+    let mut total = 0;
+    for entry in walkdir::WalkDir::new(folder) {
+        let metadata = entry?.metadata()?;
+        if metadata.nlink() == 1
+            || metadata.is_dir()
+            || seen.insert((metadata.dev(), metadata.ino()))
+        {
+            total += metadata.blocks() * 512;
+        }
+    }
+    Ok(total)
 }
 
 #[cfg(test)]

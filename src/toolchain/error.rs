@@ -35,11 +35,15 @@ pub enum ToolchainError {
         /// The versions there are.
         known: Vec<String>,
     },
-    /// A component that is described but not locked, or the other way round.
+    /// A component that is described but not locked.
     #[error("{component} is not locked")]
     NotLocked {
         /// Such as `gcc for aarch64 on x86_64`.
         component: String,
+        /// Its name alone.
+        name: String,
+        /// The apt repositories that it comes from.
+        registries: Vec<String>,
     },
     /// Python headers that were given do not serve.
     #[error("`{path}` cannot be used as headers of Python {python}: {flaw}")]
@@ -119,11 +123,22 @@ impl Diagnose for ToolchainError {
                 Some(format!("there are: {}", known.join("; ")))
             }
             Self::NoPythonHeaders { python, known, .. } => Some(format!(
-                "`--python {python}=PATH` takes them from a folder or an archive with `Python.h`; without one there are {}",
+                "`--python-headers {python}=PATH` takes them from a folder or an archive with `Python.h`; without one there are {}",
                 known.join(", ")
             )),
-            Self::NotLocked { .. } => {
-                Some("`cargo xtask toolchain lock` locks what `components.toml` describes".into())
+            Self::NotLocked { name, registries, .. } => {
+                let other = registries.iter().find(|name| !name.starts_with("debian"));
+                let lock = format!("`cargo xtask toolchain lock {name}`");
+                Some(match (other, name.as_str()) {
+                    (None, _) => format!("{lock} locks what `components.toml` describes"),
+                    (Some(registry), "python-headers") => format!(
+                        "name the apt repository as `[registries.{registry}]` in `crosswheel.toml`, \
+                         then {lock}; or give the headers with `--python-headers X.Y=PATH`"
+                    ),
+                    (Some(registry), _) => format!(
+                        "name the apt repository as `[registries.{registry}]` in `crosswheel.toml`, then {lock}"
+                    ),
+                })
             }
             Self::Headers { flaw: HeadersFlaw::Multiarch(_), .. } => Some(
                 "give the folder above it, such as `/usr/include`, copied from the target".into(),

@@ -12,7 +12,7 @@ use super::sources::{RUNTIME, Source, Sources};
 use super::spec::Wanted;
 use super::{ComponentRef, TargetPython, Toolchain};
 use crate::artifact::{Input, Sha256};
-use crate::report::{Reporter, Step};
+use crate::report::{Event, Reporter, Step};
 use crate::store::{Components, Installed, Key};
 use crate::target::{Arch, Target};
 
@@ -139,6 +139,13 @@ impl Provisioner<'_> {
         if !missing.is_empty() {
             let inputs: Vec<Input> =
                 missing.iter().flat_map(|p| p.source.locked.inputs()).collect();
+            for plan in &missing {
+                if let Some(license) = &plan.source.spec.license {
+                    let name = &plan.source.spec.key.name;
+                    let note = format!("using the component `{name}` is agreeing to the {license}");
+                    self.reporter.report(Event::Note(note));
+                }
+            }
             let blobs = (self.fetch)(&inputs)?;
             let (first, second): (Vec<_>, Vec<_>) = missing
                 .into_iter()

@@ -8,6 +8,7 @@ use super::lock::{ComponentsLock, LockedComponent};
 use super::spec::{ComponentSpec, Components, Wanted};
 use crate::artifact::{Artifact, Sha256};
 use crate::store::{Components as ComponentStore, Key};
+use crate::target::Target;
 
 /// The component that others are relocated to.
 pub const RUNTIME: &str = "runtime";
@@ -16,6 +17,8 @@ pub const RUNTIME: &str = "runtime";
 #[derive(Debug, Clone)]
 pub struct Sources {
     components: Vec<Source>,
+    /// Those of registries that this machine does not know.
+    unlocked: Vec<ComponentSpec>,
 }
 
 /// A component, as written and as locked.
@@ -30,20 +33,31 @@ pub struct Source {
 impl Sources {
     /// Reads both files of the folder `toolchains`.
     pub fn load(folder: &Path) -> Result<Self, ToolchainError> {
-        Self::new(read(&folder.join("components.toml"))?, read(&folder.join("components.lock"))?)
+        let spec = read(&folder.join("components.toml"))?;
+        Ok(Self::new(spec, read(&folder.join("components.lock"))?))
     }
 
     /// Puts each component together with its lock.
-    pub fn new(spec: Components, lock: ComponentsLock) -> Result<Self, ToolchainError> {
-        let join = |spec: ComponentSpec| {
-            let locked = lock.component.iter().find(|locked| locked.key == spec.key);
-            match locked {
-                Some(locked) => Ok(Source { spec, locked: locked.clone() }),
-                None => Err(ToolchainError::NotLocked { component: spec.key.to_string() }),
+    pub fn new(spec: Components, lock: ComponentsLock) -> Self {
+        let mut sources = Self { components: Vec::new(), unlocked: Vec::new() };
+        for spec in spec.component {
+            match lock.component.iter().find(|locked| locked.key == spec.key) {
+                Some(locked) => sources.components.push(Source { spec, locked: locked.clone() }),
+                None => sources.unlocked.push(spec),
             }
+        }
+        sources
+    }
+
+    /// Whether a component with the headers of this Python is locked for the target.
+    pub fn has_headers(&self, target: &Target, python: &str) -> bool {
+        let serves = |source: &Source| {
+            let key = &source.spec.key;
+            key.name == "python-headers"
+                && key.python.as_deref() == Some(python)
+                && key.target.is_none_or(|arch| arch == target.arch)
         };
-        let components = spec.component.into_iter().map(join).collect::<Result<_, _>>()?;
-        Ok(Self { components })
+        self.components.iter().any(serves)
     }
 
     /// All of them, in the order of `components.toml`.
@@ -75,6 +89,13 @@ impl Sources {
     }
 
     fn not_found(&self, wanted: &Wanted<'_>) -> ToolchainError {
+        if let Some(spec) = self.unlocked.iter().find(|spec| spec.key.serves(wanted)) {
+            return ToolchainError::NotLocked {
+                component: spec.key.to_string(),
+                name: spec.key.name.clone(),
+                registries: spec.apt.iter().map(|source| source.registry.clone()).collect(),
+            };
+        }
         let named = self.components.iter().map(|source| &source.spec.key);
         let named: Vec<_> = named.filter(|key| key.name == wanted.name).collect();
         if wanted.name == "python-headers" {
@@ -142,7 +163,7 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Too
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{Arch, Target};
+    use crate::target::Arch;
 
     fn repository() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("toolchains")
@@ -157,13 +178,12 @@ mod tests {
             for component in
                 ["runtime", "patchelf", "gcc", "sysroot", "cuda", "python", "ninja", "uv"]
             {
-                let python = target.python.as_str();
                 let wanted = Wanted {
                     name: component,
                     build: Arch::X86_64,
                     target: target.arch,
                     cuda: &target.cuda,
-                    python,
+                    python: "3.11",
                 };
                 let source = sources.find(&wanted).unwrap();
                 assert!(source.spec.key.serves(&wanted));
@@ -180,12 +200,17 @@ mod tests {
             build: Arch::X86_64,
             target: Arch::Aarch64,
             cuda: "13.0",
-            python: "3.12",
+            python: "3.10",
         };
         let error = sources.find(&wanted).unwrap_err();
-        assert_eq!(error.to_string(), "there are no headers of Python 3.12 for aarch64");
+        assert_eq!(error.to_string(), "there are no headers of Python 3.10 for aarch64");
         let hint = crate::Diagnose::hint(&error).unwrap();
-        assert!(hint.contains("--python 3.12=PATH") && hint.ends_with("3.11, 3.13"), "{hint}");
+        assert!(hint.contains("--python-headers 3.10=PATH"), "{hint}");
+        assert!(hint.ends_with("3.11, 3.13"), "{hint}");
+        let error = sources.find(&Wanted { python: "3.12", ..wanted }).unwrap_err();
+        let hint = crate::Diagnose::hint(&error).unwrap();
+        assert!(hint.contains("[registries.ubuntu]"), "{hint}");
+        assert!(hint.contains("toolchain lock python-headers"), "{hint}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub fn target(cuda: &str) -> Target {
         arch: Arch::Aarch64,
         cuda: cuda.to_owned(),
         sm: vec![Sm(110)],
-        python: "3.11".to_owned(),
+        python: vec!["3.11".to_owned()],
         torch: "2.14.0".to_owned(),
         floors: Floors {
             glibc: "2.39".to_owned(),

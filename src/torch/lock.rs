@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use super::sdk::{SDK_COMPONENT, locked_digest};
 use super::symbols::{SymbolIndex, SymbolsError};
 use crate::artifact::{Artifact, Sha256};
 use crate::error::{Class, Diagnose};
+use crate::store::Key;
 use crate::target::Arch;
 
 /// The whole file.
@@ -170,6 +172,15 @@ impl TorchLock {
         let index = SymbolIndex::from_xz(&bytes)
             .map_err(|source| TorchLockError::Symbols { path, source })?;
         Ok(index.pythons.contains(&torch.python).then_some(index))
+    }
+
+    /// The store's keys of the SDKs that are made of the locked wheels and symbols.
+    pub fn keys(&self) -> impl Iterator<Item = String> {
+        self.torch.iter().filter_map(|torch| {
+            let symbols = self.symbols(&torch.version, torch.arch)?;
+            let digest = locked_digest(torch, Some(symbols));
+            Some(Key::new(SDK_COMPONENT, digest).as_str().to_owned())
+        })
     }
 
     /// Takes an entry in, instead of the one for the same version, processor and Python.

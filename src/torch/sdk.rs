@@ -22,6 +22,9 @@ use super::wheel::{Cost, Prefetch, TorchWheel};
 use crate::artifact::Sha256;
 use crate::target::Target;
 
+/// What a store calls the component of an SDK.
+pub const SDK_COMPONENT: &str = "torch";
+
 /// Changes with what an installation consists of, so that older ones are not taken for it.
 const LAYOUT: &str = "crosswheel torch sdk 1";
 

@@ -44,9 +44,26 @@ pub fn print(session: &Session, products: &[Product]) {
              its headers: `--python 3.12 --python-headers 3.12=PATH`"
         );
     }
+    for product in products.iter().filter(|product| !product.up_to_date) {
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        eprintln!(
+            "{}: compilers ran for {:.1} s and took {:.1} CPU s, up to {} each; the rest took {:.1} s",
+            product.target,
+            seconds(product.busy_ms),
+            seconds(product.cpu_ms),
+            HumanBytes(product.peak_memory),
+            seconds(product.wall_ms.saturating_sub(product.busy_ms)),
+        );
+    }
     let received = session.context.registries.http().bytes_received();
     if received > 0 {
-        eprintln!("downloaded {} in all", HumanBytes(received));
+        let store = session.context.store.root();
+        let used = crosswheel::store::disk_use(store).unwrap_or_default();
+        eprintln!(
+            "downloaded {} in all; the store takes {}",
+            HumanBytes(received),
+            HumanBytes(used)
+        );
     }
 }
 

@@ -168,7 +168,7 @@ impl Overhead {
         };
         let server = Server::start(options).map_err(crosswheel::Error::from)?;
         let wall = self.build(folder, &tools.join("ninja"), &tools.join("cc"))?;
-        let recorded = server.finish().len();
+        let recorded = server.finish().actions.len();
         anyhow::ensure!(recorded == self.actions, "{recorded} actions were recorded");
         Ok(wall)
     }

@@ -1,6 +1,5 @@
 //! `cargo xtask build-wheels`: the main job.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use crosswheel::pipeline::{self, Product};
 use crosswheel::request::Request;
 use crosswheel::resolve::{DEFAULT_TARGET, Options};
 
-use super::common::{Format, Session, SessionArgs};
+use super::common::{Format, Machine, Session, SessionArgs};
 use crate::exit_codes;
 use crate::products;
 
@@ -33,15 +32,8 @@ pub struct Args {
 /// Target, Python and torch: what `build-wheels` and `fetch` have in common.
 #[derive(Debug, clap::Args)]
 pub struct Selection {
-    /// The machine that the wheel is for: see `cargo xtask toolchain list`
-    #[arg(long, value_name = "NAME")]
-    target: Option<String>,
-    /// The target's Python, such as 3.13
-    #[arg(long, value_name = "X.Y")]
-    python: Option<String>,
-    /// Headers of a Python that no component has: a folder or archive with `Python.h`
-    #[arg(long, value_name = "X.Y=PATH", value_parser = python_headers)]
-    python_headers: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    machine: Machine,
     /// The target's torch: a version, a wheel, or an unpacked `site-packages/torch`
     #[arg(long, value_name = "VERSION|WHEEL|DIR")]
     torch: Option<String>,
@@ -56,27 +48,15 @@ pub struct Selection {
     jobs: Option<NonZeroUsize>,
 }
 
-fn python_headers(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((version, path)) if !version.is_empty() && !path.is_empty() => {
-            Ok((version.to_owned(), path.into()))
-        }
-        _ => Err("`X.Y=PATH` is expected".to_owned()),
-    }
-}
-
 impl Selection {
     /// The choices for one target.
-    fn options(&self, target: &str) -> Options {
-        let headers: BTreeMap<_, _> = self.python_headers.iter().cloned().collect();
+    fn options(&self, session: &Session, target: &str) -> Options {
         Options {
-            target: Some(target.to_owned()),
-            python: self.python.clone(),
             torch: self.torch.clone(),
-            python_headers: headers,
             full_torch: self.full_torch,
             local_version: self.local_version.clone(),
             jobs: self.jobs,
+            ..self.machine.options(&session.context, Some(target))
         }
     }
 
@@ -88,7 +68,7 @@ impl Selection {
     ) -> anyhow::Result<Vec<(Request, Options)>> {
         let config = &session.context.config;
         let default = vec![DEFAULT_TARGET.to_owned()];
-        let targets = match (&self.target, config.targets.is_empty()) {
+        let targets = match (&self.machine.target, config.targets.is_empty()) {
             (Some(target), _) => &vec![target.clone()],
             (None, false) => &config.targets,
             (None, true) => &default,
@@ -105,7 +85,7 @@ impl Selection {
         for target in targets {
             for request in requests {
                 let request = Request::parse(request, folder).map_err(crosswheel::Error::from)?;
-                builds.push((request, self.options(target)));
+                builds.push((request, self.options(session, target)));
             }
         }
         Ok(builds)

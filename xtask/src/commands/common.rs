@@ -7,8 +7,7 @@ use crosswheel::context::{Context, Setup};
 use crosswheel::environment::Environment;
 use crosswheel::exec::Interrupt;
 use crosswheel::report::Reporter;
-use crosswheel::resolve::DEFAULT_TARGET;
-use crosswheel::target::Target;
+use crosswheel::resolve::{self, Options};
 use crosswheel::toolchain::{Request, Toolchain};
 
 use crate::screen::{Mode, Screen};
@@ -69,29 +68,48 @@ impl Session {
     }
 }
 
-/// The target and Python of a toolchain.
+/// The machine that is built for.
 #[derive(Debug, clap::Args)]
-pub struct Choice {
-    /// The target, a file of `toolchains/targets`
-    #[arg(long, default_value = DEFAULT_TARGET)]
-    target: String,
-    /// The Python's minor version, such as `3.13`, or `3.12=PATH` with a folder or archive that
-    /// has its headers
-    #[arg(long, value_name = "X.Y[=PATH]")]
-    python: Option<String>,
+pub struct Machine {
+    /// The machine that is built for: see `cargo xtask toolchain list`
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// The target's Python, such as 3.13
+    #[arg(long, value_name = "X.Y")]
+    pub python: Option<String>,
+    /// Headers of a Python that no component has: a folder or archive with `Python.h`
+    #[arg(long, value_name = "X.Y=PATH", value_parser = python_headers)]
+    pub python_headers: Vec<(String, PathBuf)>,
 }
 
-impl Choice {
+fn python_headers(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((version, path)) if !version.is_empty() && !path.is_empty() => {
+            Ok((version.to_owned(), path.into()))
+        }
+        _ => Err("`X.Y=PATH` is expected".to_owned()),
+    }
+}
+
+impl Machine {
+    /// These choices, for one target.
+    pub fn options(&self, context: &Context, target: Option<&str>) -> Options {
+        let absolute = |(version, path): &(String, PathBuf)| {
+            (version.clone(), context.environment.current_dir().join(path))
+        };
+        Options {
+            target: target.or(self.target.as_deref()).map(str::to_owned),
+            python: self.python.clone(),
+            python_headers: self.python_headers.iter().map(absolute).collect(),
+            ..Options::default()
+        }
+    }
+
     /// Makes or finds the toolchain, downloading what is missing.
     pub fn toolchain(&self, context: &Context) -> crosswheel::Result<Toolchain> {
-        let target = Target::load(&context.project.targets(), &self.target)?;
-        let (python, headers) = match self.python.as_deref().map(|p| p.split_once('=').ok_or(p)) {
-            None => (target.python.clone(), None),
-            Some(Err(version)) => (version.to_owned(), None),
-            Some(Ok((version, path))) => {
-                (version.to_owned(), Some(context.environment.current_dir().join(path)))
-            }
-        };
+        let options = self.options(context, None);
+        let target = resolve::target(context, &options)?;
+        let (python, headers) = resolve::python(context, &target, &options)?;
         let request = Request { target: &target, python: &python, headers: headers.as_deref() };
         context.with_provisioner(|provisioner| provisioner.provision(&request))
     }

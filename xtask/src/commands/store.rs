@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use clap::Subcommand;
-use crosswheel::store::Installed;
+use crosswheel::store::{Installed, disk_use};
+use crosswheel::torch::lock::TorchLock;
 
 use super::common::{Session, SessionArgs};
 use crate::exit_codes;
@@ -21,12 +22,18 @@ pub struct Args {
 enum Verb {
     /// Prints the store's folder.
     Path,
-    /// Prints the size of each component, and of all, in bytes.
+    /// Prints the size of each component and area, and of all, in bytes.
     Size,
     /// Reads every file of every component and names what was changed.
     Verify,
-    /// Removes components that the lock no longer names, and what interrupted runs left.
+    /// Removes components that the locks no longer name, and what interrupted runs left.
     Gc {
+        /// Remove build folders too: the next builds compile everything anew.
+        #[arg(long)]
+        builds: bool,
+        /// Remove downloads too: what is unpacked goes on working offline.
+        #[arg(long)]
+        downloads: bool,
         /// Remove this one instead (`gcc`, or `gcc-1f0c6b8a9d2e4f37`): the next build unpacks it
         /// anew.
         #[arg(long, value_name = "NAME")]
@@ -48,7 +55,13 @@ fn dispatch(args: &Args, session: &Session) -> crosswheel::Result<u8> {
         Verb::Size => {
             let all = components.list()?;
             all.iter().for_each(print_size);
-            println!("{}\ttotal", all.iter().map(|component| component.size).sum::<u64>());
+            let mut total: u64 = all.iter().map(|component| component.size).sum();
+            for (name, folder) in context.store.areas() {
+                let size = disk_use(&folder).unwrap_or(0);
+                println!("{size}\t{name}");
+                total += size;
+            }
+            println!("{total}\ttotal");
         }
         Verb::Verify => {
             for component in components.list()? {
@@ -56,17 +69,26 @@ fn dispatch(args: &Args, session: &Session) -> crosswheel::Result<u8> {
                 println!("{}\tunchanged", component.key);
             }
         }
-        Verb::Gc { component } => {
+        Verb::Gc { component, builds, downloads } => {
             let unwanted: BTreeSet<String> = match component {
                 Some(name) => components.named(name)?.into_iter().map(|c| c.key).collect(),
                 None => {
-                    let wanted = context.sources()?.keys(components);
+                    let mut wanted = context.sources()?.keys(components);
+                    wanted.extend(TorchLock::load(&context.project.toolchains())?.keys());
                     let all = components.list()?.into_iter().map(|component| component.key);
                     all.filter(|key| !wanted.contains(key)).collect()
                 }
             };
             let removed = components.remove(|component| unwanted.contains(&component.key))?;
             removed.iter().for_each(print_size);
+            let _alone = components.alone()?;
+            for (name, folder) in context.store.areas() {
+                let remove = if name == "builds" { *builds } else { *downloads };
+                if remove {
+                    println!("{}\t{name}", disk_use(&folder).unwrap_or(0));
+                    context.store.remove_area(&folder)?;
+                }
+            }
         }
     }
     Ok(exit_codes::SUCCESS)

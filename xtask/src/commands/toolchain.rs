@@ -8,7 +8,7 @@ use crosswheel::context::Context;
 use crosswheel::target::Target;
 use serde_json::json;
 
-use super::common::{Choice, Format, Session, SessionArgs};
+use super::common::{Format, Machine, Session, SessionArgs};
 use super::toolchain_lock;
 use crate::exit_codes;
 
@@ -32,7 +32,7 @@ enum Verb {
     /// Shows what a target's toolchain is made of, and where it is.
     Show {
         #[command(flatten)]
-        choice: Choice,
+        machine: Machine,
         /// How to print it.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -40,7 +40,7 @@ enum Verb {
     /// Prints what a person needs to cross-compile by hand.
     Env {
         #[command(flatten)]
-        choice: Choice,
+        machine: Machine,
         /// For whom.
         #[arg(long, value_enum, default_value_t)]
         format: EnvFormat,
@@ -50,7 +50,7 @@ enum Verb {
     /// Runs one command with the toolchain's environment.
     Run {
         #[command(flatten)]
-        choice: Choice,
+        machine: Machine,
         /// The command.
         #[arg(required = true, last = true, value_name = "CMD")]
         command: Vec<OsString>,
@@ -82,9 +82,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 fn dispatch(args: &Args, context: &Context) -> crosswheel::Result<u8> {
     match &args.verb {
         Verb::List { format } => list(context, *format)?,
-        Verb::Show { choice, format } => show(context, choice, *format)?,
-        Verb::Env { choice, format } => {
-            let toolchain = choice.toolchain(context)?;
+        Verb::Show { machine, format } => show(context, machine, *format)?,
+        Verb::Env { machine, format } => {
+            let toolchain = machine.toolchain(context)?;
             match format {
                 EnvFormat::Sh => print!("{}", toolchain.shell()),
                 EnvFormat::Cmake => print!("{}", toolchain.cmake()),
@@ -94,9 +94,9 @@ fn dispatch(args: &Args, context: &Context) -> crosswheel::Result<u8> {
                 }
             }
         }
-        Verb::Run { choice, command } => {
+        Verb::Run { machine, command } => {
             let _hold = context.components.hold()?;
-            let toolchain = choice.toolchain(context)?;
+            let toolchain = machine.toolchain(context)?;
             return Ok(toolchain.run(command, &context.environment)?);
         }
         Verb::Lock(_) => {}
@@ -121,7 +121,7 @@ fn list(context: &Context, format: Format) -> crosswheel::Result<()> {
                     target.arch.to_string(),
                     target.cuda,
                     gpus.join(" "),
-                    target.python,
+                    target.python.join(" "),
                     target.torch,
                     target.description,
                 ]);
@@ -132,8 +132,8 @@ fn list(context: &Context, format: Format) -> crosswheel::Result<()> {
     Ok(())
 }
 
-fn show(context: &Context, choice: &Choice, format: Format) -> crosswheel::Result<()> {
-    let toolchain = choice.toolchain(context)?;
+fn show(context: &Context, machine: &Machine, format: Format) -> crosswheel::Result<()> {
+    let toolchain = machine.toolchain(context)?;
     match format {
         Format::Json => println!("{:#}", json!(toolchain)),
         Format::Text => {
