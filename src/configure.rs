@@ -14,7 +14,7 @@ use crate::lock::Locked;
 use crate::patch::Patched;
 use crate::python::answers::TorchAnswers;
 use crate::python::backend::Backend;
-use crate::python::environment::{BuildEnvironment, BuildRoot, Parts, Tools};
+use crate::python::environment::{BuildEnvironment, Parts, Tools};
 use crate::python::launch::{Invocation, Outcome};
 use crate::python::programs;
 use crate::python::pyproject::BuildSystem;
@@ -142,12 +142,16 @@ impl Workbench {
         let tools = folder.tools();
         let supervisor = wrapper::install_sandbox(&tools, &context.executable)?;
         let isolation = context.isolation(&supervisor, folder.root())?;
-        let sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
-            .readable(context.store.root());
-        let inside = sandbox.inside(folder.root());
-        let store = context.store.root();
-        let mut config = wrapper::Config::new(toolchain, &inside, store, resolved.jobs.get());
-        config.socket = Some(sandbox.inside(&folder.socket()));
+        let sandbox =
+            Sandbox::new(&supervisor, isolation.clone(), folder.root()).store(context.store.root());
+        let view = sandbox.view();
+        let mut config = wrapper::Config::new(
+            &toolchain.renamed(|path| view.inside(path)),
+            &view.inside(folder.root()),
+            &view.inside(context.store.root()),
+            resolved.jobs.get(),
+        );
+        config.socket = Some(view.inside(&folder.socket()));
         let installed = wrapper::install(&tools, &context.executable, &config)?;
         let server = Server::start(ServerOptions {
             socket: folder.socket(),
@@ -162,7 +166,7 @@ impl Workbench {
         let answers =
             TorchAnswers { root: torch.python_path.clone(), version: torch.facts.version.clone() };
         let parts = Parts {
-            build: BuildRoot { here: folder.root(), inside: &inside },
+            view,
             toolchain,
             tools: &tools,
             torch: &answers,

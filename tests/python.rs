@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use crosswheel::exec::View;
 use crosswheel::python::answers::TorchAnswers;
 use crosswheel::python::backend::{Backend, BackendError};
-use crosswheel::python::environment::{BuildEnvironment, BuildRoot, Parts, Tools};
+use crosswheel::python::environment::{BuildEnvironment, Parts, Tools};
 use crosswheel::python::pyproject::Project;
 use crosswheel::python::shim::ToolProject;
 use crosswheel::target::{Arch, Floors, Sm, Target};
@@ -37,9 +38,8 @@ impl Fixture {
         let tools =
             Tools { folder: path("tools"), cuda: path("cuda"), arch: toolchain.target.arch };
         let torch = TorchAnswers { root: path("torch-sdk"), version: "2.14.0+cu130".to_owned() };
-        let build = BuildRoot { here: folder.path(), inside: folder.path() };
         let parts = Parts {
-            build,
+            view: &View::default(),
             toolchain: &toolchain,
             tools: &tools,
             torch: &torch,

@@ -13,7 +13,7 @@ pub mod tree;
 
 pub use command::{Command, Finished};
 pub use interrupt::Interrupt;
-pub use sandbox::{Isolation, Sandbox};
+pub use sandbox::{Isolation, Sandbox, View};
 
 use std::ffi::OsString;
 use std::io;

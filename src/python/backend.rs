@@ -252,7 +252,7 @@ impl Backend<'_> {
         folder: &Path,
     ) -> Result<Option<PathBuf>, BackendError> {
         fs_err::create_dir_all(folder)?;
-        let inside = self.environment.build().inside(folder);
+        let inside = self.environment.view().inside(folder);
         let arguments = json!({ "metadata_directory": inside, "config_settings": self.settings });
         match self.call(Hook::PrepareMetadata, arguments)? {
             Value::Null => Ok(None),
@@ -263,7 +263,7 @@ impl Backend<'_> {
     /// Builds the wheel into a folder and returns its path.
     pub fn build_wheel(&self, folder: &Path) -> Result<PathBuf, BackendError> {
         fs_err::create_dir_all(folder)?;
-        let inside = self.environment.build().inside(folder);
+        let inside = self.environment.view().inside(folder);
         let arguments = json!({ "wheel_directory": inside, "config_settings": self.settings });
         let value = self.call(Hook::BuildWheel, arguments)?;
         self.entry(Hook::BuildWheel, folder, value)
@@ -287,7 +287,7 @@ impl Backend<'_> {
         let exchange = &self.environment.layout().exchange;
         let request = exchange.join(format!("{hook}.json"));
         let result = exchange.join(format!("{hook}.result.json"));
-        let source = self.environment.build().inside(self.source);
+        let source = self.environment.view().inside(self.source);
         let backend_path = self.system.backend_path.iter().map(|p| source.join(p)).collect();
         let content = Request {
             backend: &self.system.backend,
@@ -321,7 +321,7 @@ impl Backend<'_> {
     /// `-P`: the source tree is on `sys.path` only where the backend puts it there.
     fn invocation(&self, request: &Path, result: &Path) -> Invocation {
         let module = format!("{}.hook", shim::PACKAGE);
-        let inside = |path| self.environment.build().inside(path).into();
+        let inside = |path| self.environment.view().inside(path).into();
         Invocation {
             program: self.environment.python().to_owned(),
             args: ["-P".into(), "-m".into(), module.into(), inside(request), inside(result)].into(),

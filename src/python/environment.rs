@@ -19,6 +19,7 @@ use super::programs;
 use super::shim::{self, ToolProject};
 use super::variables::{self, Facts};
 use crate::error::{Class, Diagnose};
+use crate::exec::View;
 use crate::target::Arch;
 use crate::toolchain::Toolchain;
 
@@ -40,31 +41,11 @@ impl Tools {
     }
 }
 
-/// The build folder as crosswheel sees it, and as the build does: a sandbox may give it another
-/// path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BuildRoot<'a> {
-    /// Its path on this machine.
-    pub here: &'a Path,
-    /// Its path for the processes of the build.
-    pub inside: &'a Path,
-}
-
-impl BuildRoot<'_> {
-    /// What the build calls a path of this machine.
-    pub fn inside(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(self.here) {
-            Ok(rest) => self.inside.join(rest),
-            Err(_) => path.to_owned(),
-        }
-    }
-}
-
 /// What a build environment is made of. Paths are this machine's.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
-    /// The folder that the environment is a part of.
-    pub build: BuildRoot<'a>,
+    /// What the build calls these paths.
+    pub view: &'a View,
     /// Compilers, Pythons and uv.
     pub toolchain: &'a Toolchain,
     /// What stands in for the compilers.
@@ -170,7 +151,7 @@ impl Diagnose for EnvironmentError {
 pub struct BuildEnvironment {
     layout: Layout,
     inside: Layout,
-    build: (PathBuf, PathBuf),
+    view: View,
     python: PathBuf,
     variables: IndexMap<String, OsString>,
 }
@@ -194,15 +175,15 @@ impl BuildEnvironment {
         }
         let environment = Self::new(root, parts, version);
         let Self { layout, inside, .. } = &environment;
-        let answers = Answers::new(parts.toolchain, parts.tools, parts.torch.clone(), parts.jobs);
-        let stamp = serde_json::to_string_pretty(&(
-            &answers,
-            parts.toolchain,
-            parts.wheels,
-            inside,
-            shim::digest(),
-        ))
-        .map_err(std::io::Error::from)?;
+        let seen = parts.toolchain.renamed(|path| parts.view.inside(path));
+        let torch = TorchAnswers {
+            root: parts.view.inside(&parts.torch.root),
+            version: parts.torch.version.clone(),
+        };
+        let answers = Answers::new(&seen, parts.tools, torch, parts.jobs);
+        let stamp =
+            serde_json::to_string_pretty(&(&answers, &seen, parts.wheels, inside, shim::digest()))
+                .map_err(std::io::Error::from)?;
         if fs_err::read_to_string(root.join(STAMP)).is_ok_and(|made_of| made_of == stamp) {
             layout.empty_scratch()?;
             return Ok(environment);
@@ -211,7 +192,7 @@ impl BuildEnvironment {
         fs_err::create_dir_all(&layout.bin)?;
         fs_err::create_dir_all(&layout.site)?;
         layout.empty_scratch()?;
-        link_python(layout, &executable, version)?;
+        link_python(layout, &parts.view.inside(&executable), version)?;
         // With the shims in place uv would take this Python for one of the target's machine.
         environment.install_wheels(parts, launch)?;
         programs::link_system(&layout.bin)?;
@@ -226,10 +207,10 @@ impl BuildEnvironment {
     }
 
     fn new(root: &Path, parts: Parts<'_>, version: (u16, u16)) -> Self {
-        let inside = Layout::new(&parts.build.inside(root), version);
+        let inside = Layout::new(&parts.view.inside(root), version);
         let tools = Tools {
-            folder: parts.build.inside(&parts.tools.folder),
-            cuda: parts.build.inside(&parts.tools.cuda),
+            folder: parts.view.inside(&parts.tools.folder),
+            cuda: parts.view.inside(&parts.tools.cuda),
             arch: parts.tools.arch,
         };
         let variables = variables::variables(Facts {
@@ -242,15 +223,15 @@ impl BuildEnvironment {
         Self {
             layout: Layout::new(root, version),
             python: inside.bin.join(python_name(version)),
-            build: (parts.build.here.to_owned(), parts.build.inside.to_owned()),
+            view: parts.view.clone(),
             inside,
             variables,
         }
     }
 
-    /// The build folder's two paths.
-    pub fn build(&self) -> BuildRoot<'_> {
-        BuildRoot { here: &self.build.0, inside: &self.build.1 }
+    /// What the build calls paths of this machine.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// Installs the locked wheels, by a uv that runs as the build does: the programs that it
@@ -267,9 +248,9 @@ impl BuildEnvironment {
             .map(Into::into)
             .collect();
         args.extend(["--python".into(), self.python.clone().into()]);
-        args.extend(parts.wheels.iter().map(|wheel| parts.build.inside(wheel).into()));
+        args.extend(parts.wheels.iter().map(|wheel| parts.view.inside(wheel).into()));
         let outcome = launch(&Invocation {
-            program: parts.toolchain.uv.clone(),
+            program: parts.view.inside(&parts.toolchain.uv),
             args,
             variables: IndexMap::from([("HOME".to_owned(), self.inside.home.clone().into())]),
             dir: self.layout.root.clone(),

@@ -16,9 +16,10 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// The module that CPython's own cross-building switch is given
-/// (`_PYTHON_SYSCONFIGDATA_NAME`), by the name that a target's own one would have.
+/// (`_PYTHON_SYSCONFIGDATA_NAME`). Not by the name that a target's own one would have: where that
+/// is the build Python's machine, the standard library has it, and comes first.
 pub fn sysconfigdata(multiarch: &str) -> String {
-    format!("_sysconfigdata__linux_{multiarch}")
+    format!("_sysconfigdata__crosswheel_{multiarch}")
 }
 
 /// Digest of the shims' sources, which an environment is made of.

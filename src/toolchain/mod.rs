@@ -15,7 +15,7 @@ pub mod relock;
 pub mod sources;
 pub mod spec;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -53,6 +53,27 @@ pub struct Toolchain {
     pub uv: PathBuf,
     /// What all this is made of, in the order of their names.
     pub components: Vec<ComponentRef>,
+}
+
+impl Toolchain {
+    /// The same toolchain with other paths: as a sandbox shows it.
+    pub fn renamed(&self, rename: impl Fn(&Path) -> PathBuf) -> Self {
+        let mut renamed = self.clone();
+        let paths = [
+            &mut renamed.cc,
+            &mut renamed.cxx,
+            &mut renamed.binutils,
+            &mut renamed.sysroot,
+            &mut renamed.cuda,
+            &mut renamed.python,
+            &mut renamed.ninja,
+            &mut renamed.uv,
+        ];
+        for path in paths.into_iter().chain(&mut renamed.target_python.include) {
+            *path = rename(path);
+        }
+        renamed
+    }
 }
 
 /// The Python that a wheel is for: never run, only described.

@@ -59,7 +59,7 @@ pub struct Tools {
 /// The build folder's name in outputs and records.
 pub const CANONICAL_BUILD: &str = crate::exec::sandbox::BUILD;
 /// The store's name in outputs and records.
-pub const CANONICAL_STORE: &str = "/crosswheel/store";
+pub const CANONICAL_STORE: &str = crate::exec::sandbox::STORE;
 
 impl Config {
     /// The configuration for a provisioned toolchain, in a build folder as the build sees it.

@@ -17,6 +17,26 @@ pub(crate) use role::main;
 
 /// The build folder's path inside, where the kernel allows a fixed one.
 pub const BUILD: &str = "/crosswheel/build";
+/// The store's path inside, likewise.
+pub const STORE: &str = "/crosswheel/store";
+
+/// What folders of this machine are called inside, the most special first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    renamed: Vec<(PathBuf, PathBuf)>,
+}
+
+impl View {
+    /// What the build calls a path of this machine.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let renamed = self.renamed.iter().find_map(|(here, inside)| {
+            let rest = path.strip_prefix(here).ok()?;
+            // Not `join`: with an empty rest it would add a slash.
+            Some(inside.iter().chain(rest).collect())
+        });
+        renamed.unwrap_or_else(|| path.to_owned())
+    }
+}
 
 /// The `isolation` of a build: what the kernel gave. Manifests record it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,18 +151,35 @@ pub struct Sandbox {
     supervisor: PathBuf,
     isolation: Isolation,
     build: PathBuf,
+    view: View,
     mounts: Vec<Mount>,
 }
 
 impl Sandbox {
     /// A sandbox around a build folder, which is the only one that a build may write to.
     pub fn new(supervisor: &Path, isolation: Isolation, build: &Path) -> Self {
+        let mut view = View::default();
+        if isolation.has_fixed_path() {
+            view.renamed.push((build.to_owned(), PathBuf::from(BUILD)));
+        }
         Self {
             supervisor: supervisor.to_owned(),
             isolation,
             build: build.to_owned(),
+            view,
             mounts: Vec::new(),
         }
+    }
+
+    /// Lets the build read the store: at its own path, which relocated executables name, and at
+    /// [`STORE`], where the kernel allows that, by which outputs may name it.
+    pub fn store(mut self, path: &Path) -> Self {
+        if self.isolation.has_fixed_path() {
+            let (from, to) = (path.to_owned(), PathBuf::from(STORE));
+            self.view.renamed.push((from.clone(), to.clone()));
+            self.mounts.push(Mount { from, to, writable: false });
+        }
+        self.readable(path)
     }
 
     /// Lets the build read a folder or file, such as the store, at its own path.
@@ -157,12 +194,14 @@ impl Sandbox {
         &self.isolation
     }
 
+    /// What folders of this machine are called inside.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
     /// What the build calls a path of this machine.
     pub fn inside(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(&self.build) {
-            Ok(rest) if self.isolation.has_fixed_path() => Path::new(BUILD).join(rest),
-            _ => path.to_owned(),
-        }
+        self.view.inside(path)
     }
 
     /// A command that runs inside. The program is named as the build calls it, `dir` as this
@@ -212,7 +251,7 @@ mod tests {
     #[test]
     fn the_build_folder_alone_is_renamed() {
         let inside = |path: &str| sandbox(true).inside(Path::new(path));
-        assert_eq!(inside("/home/u/b"), Path::new("/crosswheel/build"));
+        assert_eq!(inside("/home/u/b").as_os_str(), "/crosswheel/build");
         assert_eq!(inside("/home/u/b/x/y.o"), Path::new("/crosswheel/build/x/y.o"));
         assert_eq!(inside("/home/u/bc"), Path::new("/home/u/bc"));
         assert_eq!(sandbox(false).inside(Path::new("/home/u/b/x")), Path::new("/home/u/b/x"));
