@@ -46,7 +46,6 @@ pub enum MemoryMethod {
 
 /// One tool call, as it was run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Action {
     /// What it did.
     pub kind: Kind,
