@@ -51,10 +51,13 @@ impl Request {
     }
 
     fn parse_path(text: &str, path: &Path, is_archive: bool) -> Result<Self, RequestError> {
+        let missing = || RequestError::NoSuchPath { text: text.to_owned() };
+        // However it is spelt, it is the same build.
+        let path = fs_err::canonicalize(path).map_err(|_| missing())?;
         match (path.is_dir(), path.is_file() && is_archive) {
-            (true, _) => Ok(Self::Folder(path.to_owned())),
-            (_, true) => Ok(Self::Archive(path.to_owned())),
-            _ => Err(RequestError::NoSuchPath { text: text.to_owned() }),
+            (true, _) => Ok(Self::Folder(path)),
+            (_, true) => Ok(Self::Archive(path)),
+            _ => Err(missing()),
         }
     }
 }
@@ -141,5 +144,17 @@ mod tests {
         let archive = Request::parse("a-1.tar.gz", folder.path()).unwrap();
         assert!(matches!(archive, Request::Archive(_)));
         assert!(matches!(Request::parse("./", folder.path()).unwrap(), Request::Folder(_)));
+    }
+
+    #[test]
+    fn every_spelling_of_a_path_is_the_same_request() {
+        let root = tempfile::tempdir().unwrap();
+        fs_err::create_dir_all(root.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", root.path().join("link")).unwrap();
+        let parse = |text: &str| Request::parse(text, root.path()).unwrap().to_string();
+        let plain = parse("a/b");
+        for text in ["./a/b", "a/b/", "a/./b", "a/b/../b", "link/b"] {
+            assert_eq!(parse(text), plain, "{text}");
+        }
     }
 }
