@@ -20,9 +20,8 @@ use crate::request::Request;
 use crate::resolve::{Options, Resolved, resolve};
 use crate::{Result, package::PackageError};
 
-/// A wheel that was handed over.
+/// A wheel that was handed over; `docs/schemas/product.schema.json` describes its JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Product {
     /// The wheel.
     pub wheel: PathBuf,
@@ -95,7 +94,7 @@ pub fn prefetch(context: &Context, request: Request, options: &Options) -> Resul
 /// The product of the same inputs, where it is still as it was handed over.
 fn find(folder: &BuildFolder, locked: &Locked, out: &Path) -> Option<Product> {
     let text = fs_err::read(product_record(folder)).ok()?;
-    let mut product: Product = serde_json::from_slice(&text).ok()?;
+    let product: Product = serde_json::from_slice(&text).ok()?;
     let wheel = out.join(product.wheel.file_name()?);
     let manifest = out.join(product.manifest.file_name()?);
     let (sha256, _) = Sha256::of_reader(fs_err::File::open(&wheel).ok()?).ok()?;
@@ -103,8 +102,7 @@ fn find(folder: &BuildFolder, locked: &Locked, out: &Path) -> Option<Product> {
     if !same || !manifest.is_file() {
         return None;
     }
-    (product.wheel, product.manifest, product.up_to_date) = (wheel, manifest, true);
-    Some(product)
+    Some(Product { wheel, manifest, ran: 0, up_to_date: true, ..product })
 }
 
 /// Learns before a long build, and not after it, that its result could not be written.

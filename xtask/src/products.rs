@@ -23,8 +23,8 @@ pub fn print(session: &Session, products: &[Product]) {
             product.python.clone(),
             product.sass.join(" "),
             product.floors.join(" "),
-            format!("{}/{}", product.ran_now(), product.actions),
-            product.duration(),
+            format!("{}/{}", product.ran, product.actions),
+            duration(product),
         ]);
     }
     if let Some(column) = table.column_mut(1) {
@@ -67,20 +67,9 @@ pub fn print(session: &Session, products: &[Product]) {
     }
 }
 
-trait Row {
-    fn ran_now(&self) -> usize;
-    fn duration(&self) -> String;
-}
-
-impl Row for Product {
-    fn ran_now(&self) -> usize {
-        if self.up_to_date { 0 } else { self.ran }
-    }
-
-    fn duration(&self) -> String {
-        match self.up_to_date {
-            true => "up to date".to_owned(),
-            false => minutes(Duration::from_millis(self.wall_ms)),
-        }
+fn duration(product: &Product) -> String {
+    match product.up_to_date {
+        true => "up to date".to_owned(),
+        false => minutes(Duration::from_millis(product.wall_ms)),
     }
 }
