@@ -1,6 +1,9 @@
 //! The command line of crosswheel: parses, dispatches, and prints errors. One file a verb, under
 //! `commands`.
 
+#[macro_use]
+mod output;
+
 mod commands;
 mod exit_codes;
 mod products;
