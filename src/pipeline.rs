@@ -16,6 +16,7 @@ use crate::lock::{Locked, lock};
 use crate::manifest::{Manifest, write_file};
 use crate::package::{self, Packaged};
 use crate::patch::patch;
+use crate::report::Step;
 use crate::request::Request;
 use crate::resolve::{Options, Resolved, resolve};
 use crate::{Result, package::PackageError};
@@ -73,7 +74,10 @@ pub fn build(
         return Ok(product);
     }
     check_writable(out)?;
-    let _guard = context.store.lock(&format!("build-{}", locked.folder_name()))?;
+    let _guard = context.store.lock_or_wait(&format!("build-{}", locked.folder_name()), || {
+        let subject = format!("another build of {}", locked.source.label());
+        Step::start(context.reporter.as_ref(), "waiting for", subject)
+    })?;
     // Another process may have built it while this one waited.
     if let Some(product) = find(&folder, &locked, out) {
         return Ok(product);

@@ -99,11 +99,23 @@ impl Store {
 
     /// Waits for the lock of this name, which holds between processes and between threads.
     pub fn lock(&self, name: &str) -> Result<Guard, StoreError> {
+        self.lock_or_wait(name, || ())
+    }
+
+    /// [`Store::lock`], with something to do where another holds it and this waits.
+    pub fn lock_or_wait<T>(
+        &self,
+        name: &str,
+        waiting: impl FnOnce() -> T,
+    ) -> Result<Guard, StoreError> {
         let path = self.root.join("locks").join(name.replace('/', "_"));
         let take = || {
             let mut options = fs_err::OpenOptions::new();
             let file = options.create(true).append(true).open(&path)?;
-            file.file().lock()?;
+            if file.file().try_lock().is_err() {
+                let _waiting = waiting();
+                file.file().lock()?;
+            }
             Ok(file)
         };
         let file = take().map_err(|source| StoreError::Lock { path: path.clone(), source })?;
