@@ -1,7 +1,7 @@
 //! What a built file needs and holds, and whether the target has it.
 //!
 //! In: a wheel or a shared object, whoever made it. Out: a [`Report`] with the facts of each ELF
-//! file and a set of [`Violation`]s. Two steps: [`inspect`] reads the file once,
+//! file and a set of [`Violation`]s. Two steps: [`inspect()`] reads the file once,
 //! [`Inspection::check`] judges what was read against a target, as often as wanted. Nothing here
 //! runs a tool, prints, or trusts a byte of what it reads.
 
