@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use crosswheel::actions::{CostBook, Server, ServerOptions};
 use crosswheel::exec::{Command, Interrupt};
 use crosswheel::report::Silent;
 use crosswheel::target::Sm;
 use crosswheel::wrapper::{self, Config, Tools};
+
+use super::common::{Session, SessionArgs};
 
 /// Measures crosswheel's own cost.
 #[derive(Debug, Args)]
@@ -39,9 +40,11 @@ struct Overhead {
     /// How many compilers run at once.
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     jobs: usize,
-    /// The ninja to use, instead of the one on PATH.
+    /// The ninja to use, instead of the toolchain's.
     #[arg(long)]
     ninja: Option<PathBuf>,
+    #[command(flatten)]
+    session: SessionArgs,
 }
 
 /// The fake compiler: makes an empty output, as fast as a process can.
@@ -55,7 +58,7 @@ impl Bench {
         let What::Overhead(overhead) = self.what;
         let ninja = match &overhead.ninja {
             Some(ninja) => ninja.clone(),
-            None => which::which("ninja").context("no ninja on PATH: `--ninja` names one")?,
+            None => Session::open(&overhead.session)?.ninja()?,
         };
         let measured = overhead.measure(&ninja)?;
         println!("{measured}");

@@ -68,6 +68,17 @@ impl Session {
     }
 }
 
+impl Session {
+    /// The toolchain's ninja.
+    pub fn ninja(&self) -> crosswheel::Result<PathBuf> {
+        let context = &self.context;
+        let target = resolve::target(context, &Options::default())?;
+        let request = Request { target: &target, python: "", headers: None };
+        let ninja = context.with_provisioner(|p| p.component("ninja", &request))?;
+        Ok(ninja.path.join("bin/ninja"))
+    }
+}
+
 /// The machine that is built for.
 #[derive(Debug, clap::Args)]
 pub struct Machine {
