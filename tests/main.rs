@@ -1,6 +1,8 @@
 //! The integration tests: one binary, driving the xtask executable and the library.
 
 mod audit;
+mod build;
+mod faults;
 mod package;
 mod python;
 mod registry;

@@ -1,4 +1,7 @@
 //! What tests share.
 
 pub mod index;
+pub mod processes;
 pub mod python;
+pub mod schema;
+pub mod xtask;

@@ -1,0 +1,153 @@
+//! Real compiles of the fixture `saxpy`, through the executable.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::schema::assert_conforms;
+use crate::support::xtask::{Run, Workplace, xtask};
+
+/// The audit of one wheel by the executable.
+#[track_caller]
+pub fn audit(wheel: &Path, target: &str) -> Value {
+    let args = ["audit", "--format", "json", "--target", target].map(std::ffi::OsString::from);
+    let reports = Run::of(&xtask(args.into_iter().chain([wheel.into()]))).json();
+    assert_conforms(&reports, "audit.schema.json");
+    reports[0].clone()
+}
+
+/// The strings of a JSON array.
+pub fn strings(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|item| item.as_str().unwrap()).collect()
+}
+
+/// The machine code in a file of a report, such as `sm_110`; panics where there is PTX.
+pub fn sass(file: &Value) -> Vec<String> {
+    let code = file["device_code"].as_array().unwrap();
+    assert!(code.iter().all(|code| code["kind"] == "sass"), "{code:?}");
+    let mut archs: Vec<_> = code.iter().map(|c| c["arch"].as_str().unwrap().to_owned()).collect();
+    archs.sort();
+    archs.dedup();
+    archs
+}
+
+/// Asserts what every wheel for Thor must be: one module, for its processor and GPU alone.
+#[track_caller]
+pub fn assert_fits_thor(wheel: &Path) {
+    let report = audit(wheel, "thor");
+    let files = report["files"].as_array().unwrap();
+    assert_eq!(files.len(), 1, "{files:?}");
+    // EM_AARCH64 (ELF for the Arm 64-bit architecture, 5.3).
+    assert_eq!(files[0]["machine"], 183);
+    assert_eq!(sass(&files[0]), ["sm_110"]);
+    let needed = strings(&files[0]["needed"]);
+    assert!(needed.contains(&"libcudart.so.13") && needed.contains(&"libc10.so"), "{needed:?}");
+    assert!(strings(&report["fits_targets"]).contains(&"thor"), "{}", report["fits_targets"]);
+}
+
+#[track_caller]
+fn manifest(product: &Value) -> (String, Value) {
+    let text = fs_err::read_to_string(product["manifest"].as_str().unwrap()).unwrap();
+    let manifest = serde_json::from_str(&text).unwrap();
+    assert_conforms(&manifest, "manifest.schema.json");
+    (text, manifest)
+}
+
+#[test]
+fn a_kernel_is_built_for_thor_and_only_what_changed_is_built_again() {
+    let workplace = Workplace::new("thor");
+    let source = workplace.saxpy("saxpy");
+    let build = workplace.build(&source, "dist", &["--python", "3.11"]);
+
+    let first = Run::of(&build);
+    let product = first.product();
+    assert_conforms(&first.json(), "product.schema.json");
+    let wheel = Path::new(product["wheel"].as_str().unwrap());
+    let name = wheel.file_name().unwrap().to_str().unwrap();
+    let start = "crosswheel_saxpy-1.0+cu130.torch2.14.thor-cp311-cp311-manylinux_2_";
+    assert!(name.starts_with(start) && name.ends_with("_aarch64.whl"), "{name}");
+    assert_fits_thor(wheel);
+    assert_eq!((&product["actions"], &product["ran"]), (&3.into(), &3.into()));
+    assert_eq!(product["up_to_date"], false);
+    actions_are_recorded(&product, &source);
+
+    let again = Run::of(&build);
+    let same = again.product();
+    assert_eq!((&same["up_to_date"], &same["ran"]), (&true.into(), &0.into()));
+    assert_eq!(same["sha256"], product["sha256"]);
+    assert!(!again.stderr.contains("compil"), "{}", again.stderr);
+
+    let kernel = source.join("csrc/saxpy.cu");
+    let text = fs_err::read_to_string(&kernel).unwrap();
+    fs_err::write(&kernel, text.replace("threads = 256", "threads = 128")).unwrap();
+    let edited = Run::of(&build);
+    let product = edited.product();
+    assert_eq!((&product["actions"], &product["ran"]), (&3.into(), &2.into()), "{}", edited.stderr);
+    assert!(edited.stderr.contains("compiled saxpy.o"), "{}", edited.stderr);
+    assert!(!edited.stderr.contains("operator.o"), "{}", edited.stderr);
+    assert_ne!(product["sha256"], same["sha256"]);
+    actions_are_recorded(&product, &source);
+}
+
+/// Three compiler calls, measured, with the code that they made, and no path of this machine.
+#[track_caller]
+fn actions_are_recorded(product: &Value, source: &Path) {
+    let (text, manifest) = manifest(product);
+    let actions = manifest["actions"].as_array().unwrap();
+    let mut kinds: Vec<_> = actions.iter().map(|action| action["kind"].as_str().unwrap()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["compile", "compile-cuda", "link"]);
+    for action in actions {
+        assert!(action["cpu_ms"].as_u64() > Some(0), "{action}");
+        assert!(action["peak_memory"].as_u64() > Some(1 << 20), "{action}");
+        if action["kind"] == "compile-cuda" {
+            assert_eq!(action["sms"], serde_json::json!(["sm_110"]));
+            assert_eq!(action["source"], "/crosswheel/build/source/csrc/saxpy.cu");
+        }
+    }
+    assert_eq!(manifest["source"]["folder"]["path"], source.to_str().unwrap());
+    let ours = source.parent().unwrap().to_str().unwrap();
+    // Of the request and the source; nothing else names the machine's folders.
+    assert_eq!(text.matches(ours).count(), 2, "{text}");
+    let store = Run::of(&xtask(["store", "path"])).stdout;
+    assert!(!text.contains(store.trim()), "the store's path is in the manifest");
+}
+
+#[test]
+fn the_bytes_depend_neither_on_the_folder_nor_on_the_sandbox() {
+    let workplace = Workplace::new("bytes");
+    let shielded = workplace.build(&workplace.saxpy("one"), "one", &[]);
+    let bare = workplace.build(&workplace.saxpy("another"), "two", &[]);
+    let bare = Run::of(&bare.env("CROSSWHEEL_SANDBOX", "off")).product();
+    let shielded = Run::of(&shielded).product();
+    assert_eq!(shielded["sha256"], bare["sha256"]);
+    let (_, manifest) = manifest(&bare);
+    assert_eq!(manifest["isolation"]["none"]["reason"], "`CROSSWHEEL_SANDBOX` is `off`");
+}
+
+#[test]
+fn two_builds_at_once_share_the_work() {
+    let workplace = Workplace::new("twins");
+    let source = workplace.saxpy("twins");
+    let start = |out| {
+        let command = workplace.build(&source, out, &[]);
+        command.stdin_null().stdout_capture().stderr_capture().unchecked().start().unwrap()
+    };
+    let twins = [start("one"), start("two")];
+    let [one, two] = twins.map(|twin| Run::ended(&twin.into_output().unwrap()).product());
+    assert_eq!(one["sha256"], two["sha256"]);
+    assert_ne!(one["wheel"], two["wheel"]);
+    // The second finds the first one's objects.
+    assert_eq!(one["ran"].as_u64().unwrap() + two["ran"].as_u64().unwrap(), 3);
+}
+
+#[test]
+fn a_spelling_of_a_folder_is_no_other_build() {
+    let workplace = Workplace::new("spelling");
+    let source = workplace.source("plain", &crate::faults::PLAIN);
+    let first = Run::of(&workplace.build(&source, "dist", &[])).product();
+    let dotted = workplace.path(".").join(source.file_name().unwrap());
+    let again = Run::of(&workplace.build(&dotted, "dist", &[])).product();
+    assert_eq!(again["up_to_date"], true);
+    assert_eq!(again["inputs"], first["inputs"]);
+}
