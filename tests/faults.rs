@@ -71,9 +71,11 @@ fn a_cpu_only_torch_is_refused_before_anything_is_fetched() {
     fs_err::write(torch.join("__init__.py"), "").unwrap();
     fs_err::write(torch.join("version.py"), "__version__ = '2.10.0+cpu'\ncuda = None\n").unwrap();
     fs_err::write(torch.join("utils/cpp_extension.py"), "CUDA_HOME = None\n").unwrap();
-    let store = folder.path().join("store");
-    let torch = torch.to_str().unwrap();
-    let run = build_anew(&store, &["causal-conv1d==1.7.0", "--torch", torch]);
+    for (name, content) in PLAIN {
+        fs_err::write(folder.path().join(name), content).unwrap();
+    }
+    let (store, source) = (folder.path().join("store"), folder.path().to_str().unwrap());
+    let run = build_anew(&store, &[source, "--torch", torch.to_str().unwrap()]);
     run.fails(8, &["torch 2.10.0+cpu is CPU-only", "hint: on the Python index", "`--torch`"]);
     assert_eq!(fs_err::read_dir(store.join("downloads")).unwrap().count(), 0);
 }

@@ -47,9 +47,9 @@ pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
         context.fetch(&[Input::Whole(artifact.clone())])?;
     }
     let wheels = named_wheels(context, &locked.requirements)?;
+    let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;
     let toolchain =
         context.with_provisioner(|p| p.provision(&toolchain_request(&locked.resolved)))?;
-    let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;
     Ok(Fetched { locked, toolchain, torch, wheels })
 }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use indexmap::IndexMap;
+use tempfile::TempDir;
 
 use super::{LockError, Source, TorchInput, toolchain_request};
 use crate::Result;
@@ -31,31 +32,37 @@ pub(super) fn discover(
     source: &Source,
     torch: &TorchInput,
 ) -> Result<Vec<Artifact>> {
-    let toolchain = context.with_provisioner(|p| p.provision(&toolchain_request(resolved)))?;
+    // First what may be refused, then what takes long.
     let torch = torch_sdk(context, &resolved.target, torch)?;
+    let toolchain = context.with_provisioner(|p| p.provision(&toolchain_request(resolved)))?;
     let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
     let builds = context.store.root().join("builds");
     fs_err::create_dir_all(&builds).map_err(LockError::Io)?;
     let scratch = tempfile::Builder::new().prefix(".lock-").tempdir_in(builds);
     let scratch = scratch.map_err(LockError::Io)?;
-    let folder = BuildFolder::new(scratch.path());
-    source_tree(context, source, &folder.source())?;
-    let project = Project::read(&folder.source())?;
-
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch: &torch };
-    let mut wanted = project.build_system.requires.clone();
-    wanted.extend(torch.facts.build_requirements.iter().cloned());
-    let declared = resolver.lock(&wanted, scratch.path())?;
-    let wheels = named_wheels(context, &declared)?;
-    let bench = Workbench::create(context, resolved, &toolchain, &torch, &wheels, &folder)?;
-    let asked = bench.with_backend(context, &project.build_system, |backend| {
-        Ok(backend.get_requires_for_build_wheel()?)
-    })?;
-    if asked.iter().all(|requirement| wanted.contains(requirement)) {
-        return Ok(declared);
+    let requirements = resolver.discover(source, scratch.path());
+    if requirements.is_err() {
+        keep_log(scratch).map_err(LockError::Io)?;
     }
-    wanted.extend(asked);
-    resolver.lock(&wanted, scratch.path())
+    requirements
+}
+
+/// Keeps of the folder of a failed build script what its error names.
+fn keep_log(scratch: TempDir) -> std::io::Result<()> {
+    let folder = BuildFolder::new(scratch.path());
+    if !folder.log().exists() {
+        return Ok(());
+    }
+    for entry in fs_err::read_dir(scratch.keep())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs_err::remove_dir_all(entry.path())?;
+        } else if entry.path() != folder.log() {
+            fs_err::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 struct Requirements<'a> {
@@ -66,6 +73,27 @@ struct Requirements<'a> {
 }
 
 impl Requirements<'_> {
+    /// What the package declares, and what its backend asks for.
+    fn discover(&self, source: &Source, scratch: &Path) -> Result<Vec<Artifact>> {
+        let Self { context, resolved, toolchain, torch } = *self;
+        let folder = BuildFolder::new(scratch);
+        source_tree(context, source, &folder.source())?;
+        let project = Project::read(&folder.source())?;
+        let mut wanted = project.build_system.requires.clone();
+        wanted.extend(torch.facts.build_requirements.iter().cloned());
+        let declared = self.lock(&wanted, scratch)?;
+        let wheels = named_wheels(context, &declared)?;
+        let bench = Workbench::create(context, resolved, toolchain, torch, &wheels, &folder)?;
+        let asked = bench.with_backend(context, &project.build_system, |backend| {
+            Ok(backend.get_requires_for_build_wheel()?)
+        })?;
+        if asked.iter().all(|requirement| wanted.contains(requirement)) {
+            return Ok(declared);
+        }
+        wanted.extend(asked);
+        self.lock(&wanted, scratch)
+    }
+
     /// Resolves requirements to wheels for the build Python.
     fn lock(&self, wanted: &[String], scratch: &Path) -> Result<Vec<Artifact>> {
         let Self { context, resolved, toolchain, torch } = self;
