@@ -152,7 +152,7 @@ impl Workbench {
             resolved.jobs.get(),
         );
         config.socket = Some(view.inside(&folder.socket()));
-        let installed = wrapper::install(&tools, &context.executable, &config)?;
+        let installed = wrapper::install(&tools, &context.executable, &config, &toolchain.cuda)?;
         let server = Server::start(ServerOptions {
             socket: folder.socket(),
             log: folder.actions(),

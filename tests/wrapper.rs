@@ -53,7 +53,8 @@ impl Build {
             fake_tool(&build.real(tool), more);
         }
         fs_err::create_dir_all(build.real("cuda/include")).unwrap();
-        wrapper::install(&build.path("tools"), Path::new(XTASK), &build.config()).unwrap();
+        let (tools, cuda) = (build.path("tools"), build.real("cuda"));
+        wrapper::install(&tools, Path::new(XTASK), &build.config(), &cuda).unwrap();
         build
     }
 

@@ -1,6 +1,5 @@
 //! The folder of wrappers that a build has on its `PATH`.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -38,11 +37,13 @@ pub struct Installed {
 }
 
 /// Places the wrappers and `tools.json` in a folder, in place of what is there. The executable is
-/// crosswheel's own.
+/// crosswheel's own. `cuda` is the CUDA toolkit as this process calls it, which the build may call
+/// otherwise: [`Config`] has the build's names.
 pub fn install(
     folder: &Path,
     executable: &Path,
     config: &Config,
+    cuda: &Path,
 ) -> Result<Installed, WrapperError> {
     match fs_err::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -66,7 +67,7 @@ pub fn install(
         }
     }
     link_binutils(folder, config)?;
-    link_cuda(&installed.cuda, &config.tools.cuda)?;
+    link_cuda(&installed.cuda, cuda, &config.tools.cuda)?;
     let text = serde_json::to_vec_pretty(config).map_err(io::Error::from)?;
     fs_err::write(folder.join(FILE), text)?;
     Ok(installed)
@@ -114,15 +115,12 @@ fn link_binutils(folder: &Path, config: &Config) -> io::Result<()> {
 }
 
 /// All of the toolkit but nvcc, by links: what looks for `CUDA_HOME/include` finds it.
-fn link_cuda(cuda: &Path, real: &Path) -> io::Result<()> {
-    for (from, to, wrapped) in
-        [(real.to_owned(), cuda.to_owned(), "bin"), (real.join("bin"), cuda.join("bin"), "nvcc")]
-    {
-        let Ok(entries) = fs_err::read_dir(&from) else { continue };
-        for entry in entries {
-            let name = entry?.file_name();
-            if name != OsStr::new(wrapped) {
-                symlink(from.join(&name), to.join(&name))?;
+fn link_cuda(links: &Path, here: &Path, inside: &Path) -> io::Result<()> {
+    for (folder, wrapped) in [("", "bin"), ("bin", "nvcc")] {
+        for entry in fs_err::read_dir(here.join(folder))? {
+            let name = Path::new(folder).join(entry?.file_name());
+            if name != Path::new(folder).join(wrapped) {
+                symlink(inside.join(&name), links.join(&name))?;
             }
         }
     }

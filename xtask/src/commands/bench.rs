@@ -159,7 +159,8 @@ impl Overhead {
             nvcc_flags: Vec::new(),
         };
         let tools = folder.join("tools");
-        wrapper::install(&tools, &std::env::current_exe()?, &config)
+        fs_err::create_dir_all(config.tools.cuda.join("bin"))?;
+        wrapper::install(&tools, &std::env::current_exe()?, &config, &config.tools.cuda)
             .map_err(crosswheel::Error::from)?;
         let options = ServerOptions {
             socket,
