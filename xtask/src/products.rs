@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crosswheel::pipeline::Product;
+use crosswheel::target::Target;
+use crosswheel::torch::lock::python_tag;
 use indicatif::HumanBytes;
 
 use crate::commands::Session;
@@ -37,12 +39,8 @@ pub fn print(session: &Session, products: &[Product]) {
     for product in products.iter().filter(|product| product.up_to_date) {
         eprintln!("{} is up to date", product.wheel.display());
     }
-    let cp311 = products.iter().any(|product| product.python == "cp311");
-    if cp311 && !session.context.config.python_headers.contains_key("3.12") {
-        eprintln!(
-            "note: cp311 wheels install on Python 3.11 only; JetPack 7 has 3.12, for which give \
-             its headers: `--python 3.12 --python-headers 3.12=PATH`"
-        );
+    for product in products {
+        note_python(session, product);
     }
     for product in products.iter().filter(|product| !product.up_to_date) {
         let seconds = |ms: u64| ms as f64 / 1000.0;
@@ -71,5 +69,20 @@ fn duration(product: &Product) -> String {
     match product.up_to_date {
         true => "up to date".to_owned(),
         false => minutes(Duration::from_millis(product.wall_ms)),
+    }
+}
+
+/// Says which setting gives a wheel for the Python that the target has, where this is for another.
+fn note_python(session: &Session, product: &Product) {
+    let targets = session.context.project.targets();
+    let Ok(target) = Target::load(&targets, &product.target) else { return };
+    let Some(preferred) = target.python.first() else { return };
+    let tag = python_tag(preferred);
+    if product.python.starts_with("cp3") && product.python != tag {
+        eprintln!(
+            "note: {} wheels install on that Python only; `{}` has {preferred}, for which \
+             `--python-headers {preferred}=PATH` takes the headers from a folder or archive",
+            product.python, target.name,
+        );
     }
 }

@@ -196,6 +196,9 @@ impl Screen {
     }
 
     fn actions_planned(&self, state: &mut State, count: u64, remaining: Option<Duration>) {
+        if count == 0 {
+            return;
+        }
         state.planned += count;
         if self.mode != Mode::Bars {
             let estimate = remaining.map(|d| format!(", about {} by earlier builds", minutes(d)));
