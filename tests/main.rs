@@ -2,7 +2,9 @@
 
 mod audit;
 mod build;
+mod cli;
 mod faults;
+mod full;
 mod package;
 mod python;
 mod registry;
