@@ -30,6 +30,7 @@ macro_rules! print {
 }
 
 macro_rules! println {
+    () => { print!("\n") };
     ($format:literal $($rest:tt)*) => { print!("{}\n", format_args!($format $($rest)*)) };
 }
 

@@ -53,7 +53,6 @@ pub enum Isolation {
 
 /// Which namespaces a build has of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Namespaces {
     /// A user namespace, without which root is needed for the others.
     pub user: bool,

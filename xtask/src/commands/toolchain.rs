@@ -126,7 +126,7 @@ fn list(context: &Context, format: Format) -> crosswheel::Result<()> {
                     target.description,
                 ]);
             }
-            println!("{}", table.to_string().trim_end());
+            print_table(&table);
         }
     }
     Ok(())
@@ -142,7 +142,8 @@ fn show(context: &Context, machine: &Machine, format: Format) -> crosswheel::Res
                 let digest = component.digest.short();
                 components.add_row([&component.name, &component.version, &digest]);
             }
-            println!("{}\n", components.to_string().trim_end());
+            print_table(&components);
+            println!();
             let mut paths = table(&["", "path"]);
             let rows = [
                 ("C++ compiler", &toolchain.cxx),
@@ -156,7 +157,7 @@ fn show(context: &Context, machine: &Machine, format: Format) -> crosswheel::Res
             for path in &toolchain.target_python.include {
                 paths.add_row(["Python headers".to_owned(), path.display().to_string()]);
             }
-            println!("{}", paths.to_string().trim_end());
+            print_table(&paths);
         }
     }
     Ok(())
@@ -166,4 +167,10 @@ fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
+}
+
+fn print_table(table: &Table) {
+    for line in table.to_string().lines() {
+        println!("{}", line.strip_prefix(' ').unwrap_or(line).trim_end());
+    }
 }
