@@ -19,6 +19,7 @@ use crate::python::launch::{Invocation, Outcome};
 use crate::python::programs;
 use crate::python::pyproject::BuildSystem;
 use crate::python::shim::ToolProject;
+use crate::recipe::Recipe;
 use crate::resolve::Resolved;
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
@@ -116,7 +117,9 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
     let Patched { fetched, folder, system } = patched;
     let resolved = &fetched.locked.resolved;
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
-    let bench = Workbench::create(context, resolved, &toolchain, &torch, &fetched.wheels, &folder)?;
+    let recipe = &fetched.locked.recipe;
+    let wheels = &fetched.wheels;
+    let bench = Workbench::create(context, resolved, recipe, &toolchain, &torch, wheels, &folder)?;
     Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, bench })
 }
 
@@ -133,6 +136,7 @@ impl Workbench {
     pub fn create(
         context: &Context,
         resolved: &Resolved,
+        recipe: &Recipe,
         toolchain: &Toolchain,
         torch: &TorchSdk,
         wheels: &[PathBuf],
@@ -176,7 +180,9 @@ impl Workbench {
             source_date_epoch: resolved.time.seconds(),
         };
         let launch = |invocation: &Invocation| run(context, &sandbox, invocation);
-        let environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
+        let mut environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
+        let own = recipe.environment.iter().map(|(name, value)| (name.clone(), value.into()));
+        environment.set(own);
         Ok(Self { folder: folder.clone(), environment, sandbox, server })
     }
 

@@ -18,6 +18,7 @@ use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
 use crate::lock::{Source, TorchInput};
 use crate::package::Packaged;
+use crate::recipe::Recipe;
 use crate::target::Target;
 use crate::toolchain::{ComponentRef, TargetPython};
 use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE};
@@ -40,6 +41,8 @@ pub struct Manifest {
     pub request: String,
     /// The package's source.
     pub source: Source,
+    /// What the package's recipe says for this version and target.
+    pub recipe: Recipe,
     /// Where the wheel runs.
     pub target: Target,
     /// The Python that it is for.
@@ -134,6 +137,7 @@ impl Manifest {
             },
             request: locked.resolved.request.to_string(),
             source: locked.source.clone(),
+            recipe: locked.recipe.clone(),
             target: locked.resolved.target.clone(),
             python: built.canonical(&built.toolchain.target_python),
             torch: TorchEntry::new(built),

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::fetch::{Fetched, fetch};
 use crate::lock::{Locked, lock};
 use crate::manifest::{Manifest, write_file};
+use crate::outputs::Outputs;
 use crate::package::{self, Packaged};
 use crate::patch::patch;
 use crate::report::Step;
@@ -59,19 +60,22 @@ pub struct Product {
     pub up_to_date: bool,
 }
 
-/// Builds one wheel, or finds that it is there.
+/// Finds out every input of a build.
+pub fn prepare(context: &Context, request: Request, options: &Options) -> Result<Locked> {
+    lock(context, resolve(context, request, options)?)
+}
+
+/// Builds one wheel, or finds that it is there. `outputs` are those of the whole run.
 pub fn build(
     context: &Context,
-    request: Request,
-    options: &Options,
+    locked: Locked,
     out: &Path,
+    outputs: &mut Outputs,
 ) -> Result<Product> {
     let begun = Instant::now();
-    let locked = lock(context, resolve(context, request, options)?)?;
-    let builds = context.store.root().join("builds");
-    let folder = BuildFolder::new(builds.join(locked.folder_name()));
+    let folder = build_folder(context, &locked);
     if let Some(product) = find(&folder, &locked, out) {
-        return Ok(product);
+        return claimed(product, &locked, outputs);
     }
     check_writable(out)?;
     let _guard = context.store.lock_or_wait(&format!("build-{}", locked.folder_name()), || {
@@ -80,19 +84,35 @@ pub fn build(
     })?;
     // Another process may have built it while this one waited.
     if let Some(product) = find(&folder, &locked, out) {
-        return Ok(product);
+        return claimed(product, &locked, outputs);
     }
     let _hold = context.components.hold()?;
     let patched = patch(context, fetch(context, locked)?, folder)?;
     let built = compile(context, configure(context, patched)?)?;
     let packaged = package::package(&built)?;
     let report = audit::check(&built, &packaged)?;
+    outputs.claim(&packaged.name.to_string(), &built.locked)?;
     hand_over(&built, &packaged, report, out, begun.elapsed())
+}
+
+/// The product of these inputs, where it was handed over to this folder before and is still there.
+pub fn up_to_date(context: &Context, locked: &Locked, out: &Path) -> Option<Product> {
+    find(&build_folder(context, locked), locked, out)
+}
+
+fn build_folder(context: &Context, locked: &Locked) -> BuildFolder {
+    BuildFolder::new(context.store.root().join("builds").join(locked.folder_name()))
+}
+
+fn claimed(product: Product, locked: &Locked, outputs: &mut Outputs) -> Result<Product> {
+    let name = product.wheel.file_name().unwrap_or_default().to_string_lossy();
+    outputs.claim(&name, locked)?;
+    Ok(product)
 }
 
 /// Gets everything that a build needs, for a later build without a network.
 pub fn prefetch(context: &Context, request: Request, options: &Options) -> Result<Fetched> {
-    fetch(context, lock(context, resolve(context, request, options)?)?)
+    fetch(context, prepare(context, request, options)?)
 }
 
 /// The product of the same inputs, where it is still as it was handed over.

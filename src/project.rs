@@ -35,6 +35,11 @@ impl Project {
         self.root.join("toolchains")
     }
 
+    /// A folder a package, with its recipe.
+    pub fn patches(&self) -> PathBuf {
+        self.root.join("patches")
+    }
+
     /// The packages of `crosswheel.toml` as locked.
     pub fn package_lock(&self) -> PathBuf {
         self.root.join("crosswheel.lock")

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::context::Context;
 use crate::package::ArchiveTime;
 use crate::request::Request;
-use crate::target::Target;
+use crate::target::{Sm, Target};
 use crate::torch::source::TorchSource;
 
 /// What a user may choose; what is absent comes from the target or the machine.
@@ -18,6 +18,8 @@ pub struct Options {
     pub target: Option<String>,
     /// The target's Python, such as `3.11`.
     pub python: Option<String>,
+    /// The GPUs' architectures, instead of the target's own.
+    pub arch: Vec<Sm>,
     /// A version, a wheel or a folder.
     pub torch: Option<String>,
     /// Headers of Pythons that no component has, by version.
@@ -37,6 +39,9 @@ pub struct Resolved {
     pub request: Request,
     /// Where the wheel runs.
     pub target: Target,
+    /// What tells this target's products from others': its name, and the GPUs' architectures
+    /// where they are not its own, such as `thor.sm90`.
+    pub variant: String,
     /// The Python that it is for.
     pub python: String,
     /// A folder or archive with that Python's headers, where they are not a component's.
@@ -56,6 +61,7 @@ pub struct Resolved {
 /// Takes the user's choices, then `crosswheel.toml`'s, then the target's.
 pub fn resolve(context: &Context, request: Request, options: &Options) -> Result<Resolved> {
     let target = target(context, options)?;
+    let variant = variant(context, &target)?;
     let (python, headers) = python(context, &target, options)?;
     let torch = options.torch.as_deref().unwrap_or(&target.torch);
     let torch = TorchSource::parse(torch, context.environment.current_dir())?;
@@ -64,6 +70,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
     Ok(Resolved {
         request,
         target,
+        variant,
         python,
         headers,
         torch,
@@ -77,7 +84,20 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
 /// The target asked for.
 pub fn target(context: &Context, options: &Options) -> Result<Target> {
     let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
-    Ok(Target::load(&context.project.targets(), name)?)
+    let target = Target::load(&context.project.targets(), name)?;
+    match options.arch.is_empty() {
+        true => Ok(target),
+        false => Ok(target.with_sms(&options.arch)?),
+    }
+}
+
+fn variant(context: &Context, target: &Target) -> Result<String> {
+    let own = Target::load(&context.project.targets(), &target.name)?;
+    let parts = match own.sm == target.sm {
+        true => Vec::new(),
+        false => target.sm.iter().map(|sm| format!(".sm{}", sm.0)).collect(),
+    };
+    Ok(format!("{}{}", target.name, parts.concat()))
 }
 
 /// The Python asked for, or the first of the target's that has headers; and a folder or archive

@@ -139,6 +139,23 @@ impl fmt::Display for Sm {
     }
 }
 
+/// The architectures that nvcc 13 compiles for (CUDA 13 nvcc documentation, "GPU Feature List";
+/// `nvcc --list-gpu-code`).
+pub const CUDA_13_SMS: [Sm; 12] = [
+    Sm(75),
+    Sm(80),
+    Sm(86),
+    Sm(87),
+    Sm(88),
+    Sm(89),
+    Sm(90),
+    Sm(100),
+    Sm(103),
+    Sm(110),
+    Sm(120),
+    Sm(121),
+];
+
 /// Text that names no GPU architecture.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a GPU architecture: `110`, `sm_110` or `11.0` is expected")]
@@ -185,6 +202,9 @@ pub enum TargetError {
         /// What there is.
         known: Vec<String>,
     },
+    /// An architecture that no compiler of the toolchain knows.
+    #[error("CUDA 13 has no architecture `{0}`")]
+    UnknownSm(Sm),
     /// A file that is not a target.
     #[error("`{path}` does not describe a target")]
     Malformed {
@@ -201,7 +221,7 @@ pub enum TargetError {
 impl Diagnose for TargetError {
     fn class(&self) -> Class {
         match self {
-            Self::Unknown { .. } => Class::Request,
+            Self::Unknown { .. } | Self::UnknownSm(_) => Class::Request,
             Self::Malformed { .. } => Class::Usage,
             Self::Io(_) => Class::Io,
         }
@@ -210,12 +230,27 @@ impl Diagnose for TargetError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { known, .. } => Some(format!("the targets are: {}", known.join(", "))),
+            Self::UnknownSm(_) => {
+                let known: Vec<_> = CUDA_13_SMS.iter().map(ToString::to_string).collect();
+                Some(format!("the architectures are: {}", known.join(", ")))
+            }
             _ => None,
         }
     }
 }
 
 impl Target {
+    /// The same machine with other GPUs.
+    pub fn with_sms(self, sms: &[Sm]) -> Result<Self, TargetError> {
+        if let Some(unknown) = sms.iter().find(|sm| !CUDA_13_SMS.contains(sm)) {
+            return Err(TargetError::UnknownSm(*unknown));
+        }
+        let mut sm = sms.to_vec();
+        sm.sort();
+        sm.dedup();
+        Ok(Self { sm, ..self })
+    }
+
     /// Reads one target of the folder `toolchains/targets`.
     pub fn load(folder: &Path, name: &str) -> Result<Self, TargetError> {
         let path = folder.join(format!("{name}.toml"));

@@ -80,6 +80,13 @@ impl CostBook {
         Some(Duration::from_millis(shared.max(longest)))
     }
 
+    /// How many actions a package had, and how long they will take with so many at once.
+    pub fn expected(&self, package: &str, jobs: usize) -> Option<(usize, Duration)> {
+        let known = self.known.get(package)?;
+        let time = self.time_left(package, known.keys().map(String::as_str), jobs)?;
+        Some((known.len(), time))
+    }
+
     /// Writes what was recorded, beside what other builds wrote meanwhile.
     pub fn save(&mut self) -> Result<(), ActionsError> {
         if self.fresh.is_empty() {
@@ -158,5 +165,7 @@ mod tests {
         assert_eq!(left(&["a", "b", "c"], 4), Some(400));
         assert_eq!(left(&["a", "new"], 1), Some(200));
         assert_eq!(left(&["new"], 1), None);
+        assert_eq!(book.expected("p", 2), Some((3, Duration::from_millis(400))));
+        assert_eq!(book.expected("q", 2), None);
     }
 }

@@ -243,7 +243,7 @@ fn check_contract(
 }
 
 /// A glob over paths in a wheel: `*` stays within a folder, `**` does not.
-fn matcher(pattern: &str) -> Result<globset::GlobMatcher, AuditError> {
+pub(crate) fn matcher(pattern: &str) -> Result<globset::GlobMatcher, AuditError> {
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
     glob.map(|g| g.compile_matcher()).map_err(|error| AuditError::Glob(error.to_string()))
 }

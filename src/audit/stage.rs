@@ -40,7 +40,12 @@ fn list(violations: &[Violation]) -> String {
 /// Audits a wheel that was just packaged.
 pub fn check(built: &Built, packaged: &Packaged) -> Result<Report> {
     let target = &built.locked.resolved.target;
-    let policy = Policy { expect_device_code: has_device_sources(built), ..Policy::default() };
+    let recipe = &built.locked.recipe;
+    let policy = Policy {
+        expect_device_code: has_device_sources(built),
+        contract: recipe.contract.clone(),
+        waivers: recipe.waivers.clone(),
+    };
     let report = audit(&packaged.path, Some(target), &policy)?;
     if report.passed() {
         return Ok(report);

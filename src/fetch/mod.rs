@@ -15,7 +15,7 @@ use crate::lock::{Locked, Source, toolchain_request};
 use crate::report::Step;
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
-use crate::{patch, unpack};
+use crate::{git, patch, unpack};
 
 /// Every input, on disk.
 #[derive(Debug, Clone)]
@@ -43,8 +43,10 @@ impl Diagnose for FetchError {
 
 /// Downloads what is missing, and provisions the toolchain and the torch SDK.
 pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
-    if let Source::Index(artifact) = &locked.source {
-        context.fetch(&[Input::Whole(artifact.clone())])?;
+    match &locked.source {
+        Source::Index(artifact) => drop(context.fetch(&[Input::Whole(artifact.clone())])?),
+        Source::Git { url, commit, digest } => drop(git::tree(context, url, commit, *digest)?),
+        Source::Archive { .. } | Source::Folder { .. } => {}
     }
     let wheels = named_wheels(context, &locked.requirements)?;
     let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;
@@ -67,6 +69,10 @@ pub fn source_tree(context: &Context, source: &Source, tree: &Path) -> Result<()
     let archive = match source {
         Source::Folder { path, .. } => {
             return Ok(patch::sync_tree(path, tree).map_err(FetchError)?);
+        }
+        Source::Git { url, commit, digest } => {
+            let checkout = git::tree(context, url, commit, *digest)?;
+            return Ok(patch::sync_tree(&checkout, tree).map_err(FetchError)?);
         }
         Source::Archive { path, .. } => path.clone(),
         Source::Index(artifact) => {

@@ -12,16 +12,21 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use requirements::Discovered;
+
 pub use record::{PackageLock, PackageLocks};
-pub use source::Source;
+pub use source::{Identity, Source};
 pub use torch::TorchInput;
 
 use crate::Result;
 use crate::artifact::{Artifact, Input, Sha256};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
+use crate::recipe::{self, Recipe};
+use crate::report::Event;
 use crate::request::Request;
 use crate::resolve::Resolved;
+use crate::target::Target;
 use crate::toolchain;
 
 /// What is built, and every input that it is built from.
@@ -31,6 +36,10 @@ pub struct Locked {
     pub resolved: Resolved,
     /// The package's source.
     pub source: Source,
+    /// What the source says that it is.
+    pub identity: Identity,
+    /// What its recipe says for this version and target.
+    pub recipe: Recipe,
     /// The target's torch.
     pub torch: TorchInput,
     /// The files of the toolchain's components.
@@ -109,32 +118,80 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let torch = torch::lock(context, &resolved)?;
     let request = toolchain_request(&resolved);
     let toolchain = context.with_provisioner(|p| Ok(p.inputs(&request)?))?;
+    let (package, recipe) = package(context, &resolved, &torch)?;
+    let PackageLock { identity, source, requirement, .. } = package;
+    Ok(Locked { resolved, source, identity, recipe, torch, toolchain, requirements: requirement })
+}
+
+/// The lock of the package that fits its recipe as it is now, from before or looked up.
+fn package(
+    context: &Context,
+    resolved: &Resolved,
+    torch: &TorchInput,
+) -> Result<(PackageLock, Recipe)> {
     let locks = PackageLocks::load(context)?;
-    let locked = match locks.find(&resolved.request)? {
-        Some(locked) => locked,
+    let found = locks.find(&resolved.request)?;
+    for locked in &found {
+        let recipe = find_recipe(context, resolved, &locked.identity)?;
+        if recipe.requirements_digest() == locked.recipe {
+            return Ok((locked.clone(), recipe));
+        }
+    }
+    // Where only the recipe is another, the release stays the one that was locked.
+    let source = match found.into_iter().next() {
+        Some(locked) => locked.source,
         None if context.offline && matches!(resolved.request, Request::Index { .. }) => {
             let request = resolved.request.to_string();
             return Err(LockError::Offline { request }.into());
         }
-        None => {
-            let locked = look_up(context, &resolved, &torch)?;
-            locks.remember(&locked)?;
-            locked
-        }
+        None => source::lock(context, &resolved.request)?,
     };
-    let PackageLock { source, requirement, .. } = locked;
-    Ok(Locked { resolved, source, torch, toolchain, requirements: requirement })
+    let (locked, recipe) = look_up(context, resolved, torch, source)?;
+    locks.remember(locked.clone())?;
+    Ok((locked, recipe))
 }
 
 /// Looks up a package's source and build requirements, whatever was locked before.
 pub fn relock(context: &Context, resolved: &Resolved) -> Result<PackageLock> {
-    look_up(context, resolved, &torch::lock(context, resolved)?)
+    let torch = torch::lock(context, resolved)?;
+    let source = source::lock(context, &resolved.request)?;
+    Ok(look_up(context, resolved, &torch, source)?.0)
 }
 
-fn look_up(context: &Context, resolved: &Resolved, torch: &TorchInput) -> Result<PackageLock> {
-    let source = source::lock(context, &resolved.request)?;
-    let requirement = requirements::discover(context, resolved, &source, torch)?;
-    Ok(PackageLock { request: resolved.request.to_string(), source, requirement })
+fn look_up(
+    context: &Context,
+    resolved: &Resolved,
+    torch: &TorchInput,
+    source: Source,
+) -> Result<(PackageLock, Recipe)> {
+    let Discovered { identity, recipe, wheels } =
+        requirements::discover(context, resolved, &source, torch)?;
+    let locked = PackageLock {
+        request: resolved.request.to_string(),
+        recipe: recipe.requirements_digest(),
+        identity,
+        source,
+        requirement: wheels,
+    };
+    Ok((locked, recipe))
+}
+
+/// The recipe of a package, for the target that it is built for.
+fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> Result<Recipe> {
+    let subject = recipe::Subject {
+        name: identity.name.as_deref(),
+        version: identity.version.as_deref(),
+        target: &resolved.target.name,
+    };
+    let targets = Target::names(&context.project.targets())?;
+    let found = recipe::find(&context.project.patches(), subject, &targets)?;
+    if found.version_untold {
+        context.reporter.report(Event::Warning(format!(
+            "the recipe's tables for versions do not count: `{}` does not tell its version",
+            resolved.request
+        )));
+    }
+    Ok(found.recipe)
 }
 
 /// The toolchain that a build needs.
@@ -151,10 +208,11 @@ pub fn toolchain_request(resolved: &Resolved) -> toolchain::provision::Request<'
 struct Inputs<'a> {
     crosswheel: &'static str,
     source: &'a Source,
+    recipe: &'a Recipe,
     torch: Sha256,
     toolchain: Vec<Sha256>,
     requirements: &'a [Artifact],
-    target: &'a crate::target::Target,
+    target: &'a Target,
     python: &'a str,
     headers: Option<&'a std::path::Path>,
     local_version: Option<&'a str>,
@@ -168,6 +226,7 @@ impl Locked {
         let inputs = Inputs {
             crosswheel: env!("CARGO_PKG_VERSION"),
             source: &self.source,
+            recipe: &self.recipe,
             torch: self.torch.digest(),
             toolchain: self.toolchain.iter().map(Input::sha256).collect(),
             requirements: &self.requirements,
@@ -188,6 +247,9 @@ impl Locked {
         if let Source::Folder { digest, .. } = &mut folder.source {
             *digest = Sha256::of([]);
         }
+        // What is only asked of the wheel compiles nothing anew.
+        folder.recipe.contract.clear();
+        folder.recipe.waivers.clear();
         format!("{label}-{}-{}", self.resolved.target.name, folder.digest().short())
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LockError, Source};
+use super::{Identity, LockError, Source};
 use crate::artifact::{Artifact, Sha256};
 use crate::context::Context;
 use crate::patch::tree_digest;
@@ -16,6 +16,12 @@ use crate::request::Request;
 pub struct PackageLock {
     /// As asked for.
     pub request: String,
+    /// The digest of what the recipe gives to the build requirements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Sha256>,
+    /// What the source says that it is, by which its recipe is found.
+    #[serde(default)]
+    pub identity: Identity,
     /// The source.
     pub source: Source,
     /// The wheels of its build environment, sorted.
@@ -46,22 +52,33 @@ impl PackageLocks {
         Ok(Self { project, folder: context.store.root().join("packages") })
     }
 
-    /// The lock of a request, where its source is still what it was.
-    pub(super) fn find(&self, request: &Request) -> Result<Option<PackageLock>, LockError> {
+    /// The locks of a request whose source is still what it was: all of one source, the
+    /// project's before the store's. There are several where a recipe differs between targets.
+    pub(super) fn find(&self, request: &Request) -> Result<Vec<PackageLock>, LockError> {
         let text = request.to_string();
-        if let Some(locked) = self.project.iter().find(|locked| locked.request == text) {
-            return Ok(Some(locked.clone()));
+        let mut found: Vec<_> =
+            self.project.iter().filter(|locked| locked.request == text).cloned().collect();
+        let remembered = read(&self.path(&text))?.package;
+        if found.is_empty() {
+            match remembered.first() {
+                Some(locked) if is_current(&locked.source)? => {}
+                _ => return Ok(Vec::new()),
+            }
         }
-        match read(&self.path(&text))?.package.into_iter().next() {
-            Some(locked) if is_current(&locked.source)? => Ok(Some(locked)),
-            _ => Ok(None),
-        }
+        found.extend(remembered);
+        let source = found.first().map(|locked| locked.source.clone());
+        found.retain(|locked| Some(&locked.source) == source.as_ref());
+        Ok(found)
     }
 
-    /// Remembers a lock in the store.
-    pub(super) fn remember(&self, locked: &PackageLock) -> Result<(), LockError> {
+    /// Remembers a lock in the store, beside those of the same source with another recipe.
+    pub(super) fn remember(&self, locked: PackageLock) -> Result<(), LockError> {
         fs_err::create_dir_all(&self.folder)?;
-        write(&self.path(&locked.request), std::slice::from_ref(locked))
+        let path = self.path(&locked.request);
+        let mut all = read(&path)?.package;
+        all.retain(|other| other.source == locked.source && other.recipe != locked.recipe);
+        all.insert(0, locked);
+        write(&path, &all)
     }
 
     fn path(&self, request: &str) -> PathBuf {
@@ -77,7 +94,7 @@ impl PackageLocks {
 /// Whether a source is still what was locked.
 fn is_current(source: &Source) -> Result<bool, LockError> {
     match source {
-        Source::Index(_) => Ok(true),
+        Source::Index(_) | Source::Git { .. } => Ok(true),
         Source::Archive { path, sha256 } => {
             Ok(Sha256::of_reader(fs_err::File::open(path)?)?.0 == *sha256)
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use tempfile::TempDir;
 
-use super::{LockError, Source, TorchInput, toolchain_request};
+use super::{Identity, LockError, Source, TorchInput, find_recipe, toolchain_request};
 use crate::Result;
 use crate::artifact::Artifact;
 use crate::configure::{self, BuildFolder, Workbench};
@@ -16,6 +16,7 @@ use crate::python::lock::Resolver;
 use crate::python::pyproject::Project;
 use crate::python::requirements::{self, Provided, TORCH_SDK};
 use crate::python::tags::Platform;
+use crate::recipe::Recipe;
 use crate::report::Step;
 use crate::resolve::Resolved;
 use crate::toolchain::Toolchain;
@@ -25,13 +26,23 @@ use crate::torch::sdk::TorchSdk;
 /// which the build Python runs, has 2.41; uv 0.13 knows the names of platforms up to this one.
 const BUILD_GLIBC: (u16, u16) = (2, 40);
 
+/// What a package's source tells, and what is built with.
+pub(super) struct Discovered {
+    /// What the source says that it is.
+    pub(super) identity: Identity,
+    /// Its recipe.
+    pub(super) recipe: Recipe,
+    /// The wheels of its build environment.
+    pub(super) wheels: Vec<Artifact>,
+}
+
 /// Resolves both kinds, with a build environment made for the purpose.
 pub(super) fn discover(
     context: &Context,
     resolved: &Resolved,
     source: &Source,
     torch: &TorchInput,
-) -> Result<Vec<Artifact>> {
+) -> Result<Discovered> {
     // First what may be refused, then what takes long.
     let torch = torch_sdk(context, &resolved.target, torch)?;
     let toolchain = context.with_provisioner(|p| p.provision(&toolchain_request(resolved)))?;
@@ -74,24 +85,31 @@ struct Requirements<'a> {
 
 impl Requirements<'_> {
     /// What the package declares, and what its backend asks for.
-    fn discover(&self, source: &Source, scratch: &Path) -> Result<Vec<Artifact>> {
+    fn discover(&self, source: &Source, scratch: &Path) -> Result<Discovered> {
         let Self { context, resolved, toolchain, torch } = *self;
         let folder = BuildFolder::new(scratch);
         source_tree(context, source, &folder.source())?;
         let project = Project::read(&folder.source())?;
+        let identity = Identity::of(source, &project);
+        let recipe = find_recipe(context, resolved, &identity)?;
         let mut wanted = project.build_system.requires.clone();
         wanted.extend(torch.facts.build_requirements.iter().cloned());
+        wanted.extend(recipe.requires.iter().cloned());
         let declared = self.lock(&wanted, scratch)?;
         let wheels = named_wheels(context, &declared)?;
-        let bench = Workbench::create(context, resolved, toolchain, torch, &wheels, &folder)?;
+        let bench =
+            Workbench::create(context, resolved, &recipe, toolchain, torch, &wheels, &folder)?;
         let asked = bench.with_backend(context, &project.build_system, |backend| {
             Ok(backend.get_requires_for_build_wheel()?)
         })?;
-        if asked.iter().all(|requirement| wanted.contains(requirement)) {
-            return Ok(declared);
-        }
-        wanted.extend(asked);
-        self.lock(&wanted, scratch)
+        let wheels = match asked.iter().all(|requirement| wanted.contains(requirement)) {
+            true => declared,
+            false => {
+                wanted.extend(asked);
+                self.lock(&wanted, scratch)?
+            }
+        };
+        Ok(Discovered { identity, recipe, wheels })
     }
 
     /// Resolves requirements to wheels for the build Python.

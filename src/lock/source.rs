@@ -8,7 +8,9 @@ use super::LockError;
 use crate::Result;
 use crate::artifact::{Artifact, Sha256};
 use crate::context::Context;
+use crate::git;
 use crate::patch::tree_digest;
+use crate::python::pyproject::Project;
 use crate::report::Event;
 use crate::request::Request;
 
@@ -32,6 +34,25 @@ pub enum Source {
         /// The digest of its files, as [`tree_digest`] defines it.
         digest: Sha256,
     },
+    /// A commit of a git repository.
+    Git {
+        /// What git clones.
+        url: String,
+        /// The whole name of the commit.
+        commit: String,
+        /// The digest of its tree, submodules included, as [`tree_digest`] defines it.
+        digest: Sha256,
+    },
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "source".to_owned())
+}
+
+/// A name that is safe as a part of a folder's.
+fn plain(name: &str) -> String {
+    name.replace(|c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c), "-")
 }
 
 impl Source {
@@ -40,10 +61,40 @@ impl Source {
         match self {
             Self::Index(artifact) => format!("{}-{}", artifact.name, artifact.version),
             Self::Archive { path, .. } | Self::Folder { path, .. } => {
-                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                let name = name.unwrap_or_else(|| "source".to_owned());
-                let name = name.trim_end_matches(".tar.gz").trim_end_matches(".zip");
-                name.replace(|c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c), "-")
+                let name = file_name(path);
+                plain(name.trim_end_matches(".tar.gz").trim_end_matches(".zip"))
+            }
+            Self::Git { url, commit, .. } => {
+                let name = file_name(Path::new(url));
+                // As git abbreviates them.
+                let commit = &commit[..commit.len().min(12)];
+                format!("{}-{commit}", plain(name.trim_end_matches(".git")))
+            }
+        }
+    }
+}
+
+/// What a source says that it is, as far as it does without being run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The project's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl Identity {
+    /// What a release of the index is called there, and what another source tree says of itself.
+    pub(super) fn of(source: &Source, project: &Project) -> Self {
+        match source {
+            Source::Index(artifact) => {
+                Self { name: Some(artifact.name.clone()), version: Some(artifact.version.clone()) }
+            }
+            Source::Archive { .. } | Source::Folder { .. } | Source::Git { .. } => {
+                Self { name: project.name.clone(), version: project.version.clone() }
             }
         }
     }
@@ -65,6 +116,10 @@ pub(super) fn lock(context: &Context, request: &Request) -> Result<Source> {
         Request::Folder(path) => {
             let digest = tree_digest(path).map_err(LockError::Io)?;
             Ok(Source::Folder { path: path.clone(), digest })
+        }
+        Request::Git(request) => {
+            let (commit, digest) = git::lock(context, request)?;
+            Ok(Source::Git { url: request.url.clone(), commit, digest })
         }
     }
 }

@@ -25,13 +25,13 @@ pub fn package(built: &Built) -> Result<Packaged> {
 
 /// The package's version, with the local version that tells this product from others.
 fn full_version(built: &Built, contents: &WheelContents) -> Result<Version, PackageError> {
-    let Resolved { target, local_version: chosen, .. } = &built.locked.resolved;
+    let Resolved { variant, local_version: chosen, .. } = &built.locked.resolved;
     let text = contents.metadata_field("Version")?;
     let version = parse(&text)?;
     let torch = &built.torch.facts;
     let local = match chosen {
         Some(chosen) => chosen.clone(),
-        None => local_version(&torch.cuda, &parse(&torch.version)?, &target.name),
+        None => local_version(&torch.cuda, &parse(&torch.version)?, variant),
     };
     version::with_local(&version, &local)
         .map_err(|source| PackageError::Version { version: local, source })

@@ -1,5 +1,8 @@
 //! What a user asks to be built, as written.
 
+mod file;
+mod git;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +10,7 @@ use pep440_rs::{Operator, Version};
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 
 use crate::error::{Class, Diagnose};
+pub use git::{GitRequest, is_local};
 
 /// One package to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,19 +26,28 @@ pub enum Request {
     Archive(PathBuf),
     /// A source tree on disk, which is copied and never written to.
     Folder(PathBuf),
+    /// A commit of a git repository.
+    Git(GitRequest),
 }
 
 impl Request {
-    /// Reads `name`, `name==version`, or the path of a folder or sdist; relative paths are
-    /// relative to `current_dir`. What contains a `/` or ends in `.tar.gz` or `.zip` is a path.
+    /// Reads `name`, `name==version`, `git+URL@COMMIT`, or the path of a folder or sdist; relative
+    /// paths are relative to `current_dir`. What contains a `/` or ends in `.tar.gz` or `.zip` is
+    /// a path.
     pub fn parse(text: &str, current_dir: &Path) -> Result<Self, RequestError> {
         let text = text.trim();
+        if let Some(rest) = text.strip_prefix("git+") {
+            return Ok(Self::Git(GitRequest::parse(text, rest, current_dir)?));
+        }
         let is_archive = [".tar.gz", ".tgz", ".zip"].iter().any(|suffix| text.ends_with(suffix));
         if is_archive || text.contains('/') || text.starts_with('.') {
             return Self::parse_path(text, &current_dir.join(text), is_archive);
         }
         let requirement: Requirement<VerbatimUrl> =
             text.parse().map_err(|_| RequestError::Malformed { text: text.to_owned() })?;
+        if !requirement.marker.is_true() {
+            return Err(RequestError::Marker { text: text.to_owned() });
+        }
         let version = match requirement.version_or_url {
             None => None,
             Some(VersionOrUrl::VersionSpecifier(specifiers)) => match &specifiers[..] {
@@ -68,6 +81,7 @@ impl fmt::Display for Request {
             Self::Index { name, version: None } => f.write_str(name),
             Self::Index { name, version: Some(version) } => write!(f, "{name}=={version}"),
             Self::Archive(path) | Self::Folder(path) => path.display().fmt(f),
+            Self::Git(git) => git.fmt(f),
         }
     }
 }
@@ -87,6 +101,47 @@ pub enum RequestError {
         /// As written.
         text: String,
     },
+    /// An environment marker: what is asked for is built.
+    #[error("`{text}` has a marker after its `;`")]
+    Marker {
+        /// As written.
+        text: String,
+    },
+    /// `git+` and something else than a repository and a commit.
+    #[error("`{text}` is not a commit of a git repository: {reason}")]
+    Git {
+        /// As written.
+        text: String,
+        /// Such as `it names no commit`.
+        reason: &'static str,
+    },
+    /// An option of pip's in a requirements file.
+    #[error("`{text}` is an option, which requirements of a build cannot have")]
+    Option {
+        /// As written.
+        text: String,
+    },
+    /// A line of a requirements file.
+    #[error("line {line} of `{path}` is not understood")]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: Box<RequestError>,
+    },
+    /// Requirements files that include each other.
+    #[error("`{0}` includes itself")]
+    Cycle(PathBuf),
+    /// A requirements file that cannot be read.
+    #[error("the requirements file `{path}` cannot be read")]
+    File {
+        /// As written, relative to the file that includes it.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A path with nothing buildable at it.
     #[error("there is no folder or sdist at `{text}`")]
     NoSuchPath {
@@ -98,17 +153,33 @@ pub enum RequestError {
 impl Diagnose for RequestError {
     fn class(&self) -> Class {
         match self {
-            Self::Malformed { .. } | Self::NotExact { .. } => Class::Usage,
             Self::NoSuchPath { .. } => Class::Request,
+            Self::InFile { source, .. } => source.class(),
+            Self::File { .. } => Class::Io,
+            Self::Malformed { .. }
+            | Self::NotExact { .. }
+            | Self::Marker { .. }
+            | Self::Git { .. }
+            | Self::Option { .. }
+            | Self::Cycle(_) => Class::Usage,
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::InFile { source, .. } => return source.hint(),
+            Self::File { .. } | Self::Cycle(_) => return None,
+            Self::Marker { .. } => "leave the marker out: what is asked for is built".into(),
+            Self::Option { .. } => {
+                "only `-r FILE` may stand there: files are locked by sha256, and the index is the one that pip is configured for".into()
+            }
+            Self::Git { .. } => {
+                "write `git+URL@REF` with a commit or a tag; access to private repositories is git's own configuration".into()
+            }
             Self::NotExact { .. } => {
                 "write `name==version`, or the name alone for the newest".into()
             }
-            _ => "write `name`, `name==version`, or the path of a folder, a `.tar.gz` or a `.zip`"
+            Self::Malformed { .. } | Self::NoSuchPath { .. } => "write `name`, `name==version`, `git+URL@COMMIT`, or the path of a folder, a `.tar.gz` or a `.zip`"
                 .into(),
         })
     }

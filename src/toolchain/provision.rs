@@ -67,6 +67,19 @@ impl Provisioner<'_> {
         Ok(inputs)
     }
 
+    /// Of [`Provisioner::inputs`] those of components that are not in the store yet.
+    pub fn missing(&self, request: &Request<'_>) -> crate::Result<Vec<Input>> {
+        let runtime = self.source(RUNTIME, request)?.runtime_digest();
+        let mut inputs = Vec::new();
+        for name in RELOCATION.iter().chain(self.names(request)) {
+            let source = self.source(name, request)?;
+            if self.components.find(&source.key(runtime, self.components))?.is_none() {
+                inputs.extend(source.locked.inputs());
+            }
+        }
+        Ok(inputs)
+    }
+
     /// Makes a toolchain, or finds it.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Where the target's torch comes from, and what is taken of it.
 
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use pep440_rs::Version;
@@ -24,6 +25,15 @@ pub enum TorchSource {
     Wheel(PathBuf),
     /// An unpacked torch: `site-packages/torch`, or the folder that has it.
     Folder(PathBuf),
+}
+
+impl fmt::Display for TorchSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index { version } => f.write_str(version),
+            Self::Wheel(path) | Self::Folder(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Text that names no torch.

@@ -6,8 +6,11 @@ mod output;
 
 mod commands;
 mod exit_codes;
+mod failure;
+mod plans;
 mod products;
 mod screen;
+mod selection;
 
 use std::process::ExitCode;
 
@@ -21,16 +24,6 @@ fn main() -> ExitCode {
     let cli = commands::Cli::parse();
     match commands::run(cli) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("error: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  caused by: {cause}");
-            }
-            let known = error.downcast_ref::<crosswheel::Error>();
-            if let Some(hint) = known.and_then(crosswheel::Error::hint) {
-                eprintln!("hint: {hint}");
-            }
-            ExitCode::from(known.map_or(exit_codes::INTERNAL, |e| exit_codes::of(e.class())))
-        }
+        Err(error) => ExitCode::from(failure::print_error(&error)),
     }
 }

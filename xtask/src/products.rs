@@ -7,12 +7,30 @@ use crosswheel::pipeline::Product;
 use crosswheel::target::Target;
 use crosswheel::torch::lock::python_tag;
 use indicatif::HumanBytes;
+use serde::Serialize;
 
 use crate::commands::Session;
+use crate::failure::Failure;
 use crate::screen::minutes;
 
+/// An entry of the JSON array: what was built, then what was not.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Product(&'a Product),
+    Failure(&'a Failure),
+}
+
+/// Prints one JSON array on stdout; it has failures only where the others went on.
+pub fn print_json(products: &[Product], failures: &[Failure]) -> anyhow::Result<()> {
+    let built = products.iter().map(Entry::Product);
+    let entries: Vec<_> = built.chain(failures.iter().map(Entry::Failure)).collect();
+    println!("{}", serde_json::to_string_pretty(&entries)?);
+    Ok(())
+}
+
 /// Prints what was built on stdout, and what it cost on stderr.
-pub fn print(session: &Session, products: &[Product]) {
+pub fn print(session: &Session, products: &[Product], failures: &[Failure]) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -28,6 +46,13 @@ pub fn print(session: &Session, products: &[Product]) {
             format!("{}/{}", product.ran, product.actions),
             duration(product),
         ]);
+    }
+    for failure in failures {
+        let mut row = [const { String::new() }; 8];
+        row[0].clone_from(&failure.request);
+        row[2].clone_from(&failure.target);
+        row[7] = "failed".to_owned();
+        table.add_row(row);
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -1,114 +1,135 @@
 //! `cargo xtask build-wheels`: the main job.
 
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use crosswheel::pipeline::{self, Product};
+use crosswheel::Class;
+use crosswheel::lock::Locked;
+use crosswheel::outputs::Outputs;
+use crosswheel::pipeline;
+use crosswheel::plan::plan;
 use crosswheel::request::Request;
-use crosswheel::resolve::{DEFAULT_TARGET, Options};
+use crosswheel::resolve::Options;
 
-use super::common::{Format, Machine, Session, SessionArgs};
-use crate::exit_codes;
-use crate::products;
+use super::common::{Format, Session, SessionArgs};
+use crate::failure::{self, Failure};
+use crate::selection::{Requests, Selection};
+use crate::{plans, products};
 
 /// What to build, and for which machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// `NAME`, `NAME==VERSION`, a folder, or an sdist; without any, those of `crosswheel.toml`
-    requests: Vec<String>,
+    #[command(flatten)]
+    requests: Requests,
     #[command(flatten)]
     selection: Selection,
-    /// Where the wheel and its manifest go
+    /// Where the wheels and their manifests go
     #[arg(long, value_name = "DIR", default_value = "dist")]
     out: PathBuf,
-    /// text, or one JSON array of products on stdout
+    /// Go on with the other wheels when one cannot be built
+    #[arg(long)]
+    keep_going: bool,
+    /// Say what would be downloaded and built, and how long it would take; build nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// text, or one JSON array on stdout: of products, or of plans with `--dry-run`
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
     session: SessionArgs,
 }
 
-/// Target, Python and torch: what `build-wheels` and `fetch` have in common.
-#[derive(Debug, clap::Args)]
-pub struct Selection {
-    #[command(flatten)]
-    machine: Machine,
-    /// The target's torch: a version, a wheel, or an unpacked `site-packages/torch`
-    #[arg(long, value_name = "VERSION|WHEEL|DIR")]
-    torch: Option<String>,
-    /// Fetch the whole torch wheel and link against its libraries
-    #[arg(long)]
-    full_torch: bool,
-    /// The wheel's local version, instead of one that names CUDA, torch and target
-    #[arg(long, value_name = "LOCAL")]
-    local_version: Option<String>,
-    /// How many compilers run at once; as many as there are cores by default
-    #[arg(long, short, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
-}
-
-impl Selection {
-    /// The choices for one target.
-    fn options(&self, session: &Session, target: &str) -> Options {
-        Options {
-            torch: self.torch.clone(),
-            full_torch: self.full_torch,
-            local_version: self.local_version.clone(),
-            jobs: self.jobs,
-            ..self.machine.options(&session.context, Some(target))
-        }
-    }
-
-    /// Every pair of what is asked for and where it runs; what is not said, `crosswheel.toml` says.
-    pub fn builds(
-        &self,
-        session: &Session,
-        requests: &[String],
-    ) -> anyhow::Result<Vec<(Request, Options)>> {
-        let config = &session.context.config;
-        let default = vec![DEFAULT_TARGET.to_owned()];
-        let targets = match (&self.machine.target, config.targets.is_empty()) {
-            (Some(target), _) => &vec![target.clone()],
-            (None, false) => &config.targets,
-            (None, true) => &default,
-        };
-        let (requests, folder) = match requests.is_empty() {
-            true => (&config.packages[..], session.context.project.root()),
-            false => (requests, session.context.environment.current_dir()),
-        };
-        anyhow::ensure!(
-            !requests.is_empty(),
-            "there is nothing to build: name a package, or list some in `crosswheel.toml`"
-        );
-        let mut builds = Vec::new();
-        for target in targets {
-            for request in requests {
-                let request = Request::parse(request, folder).map_err(crosswheel::Error::from)?;
-                builds.push((request, self.options(session, target)));
-            }
-        }
-        Ok(builds)
-    }
-}
-
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
     let out = session.context.environment.current_dir().join(&args.out);
-    let mut built: Vec<Product> = Vec::new();
-    for (request, options) in args.selection.builds(&session, &args.requests)? {
-        let name = request.to_string();
-        let product = pipeline::build(&session.context, request, &options, &out)
-            .with_context(|| format!("{name} could not be built"));
-        if product.is_err() {
-            session.screen.clear();
-        }
-        built.push(product?);
+    let builds = args.selection.builds(&session, &args.requests)?;
+    let mut run = Run { session: &session, keep_going: args.keep_going, failures: Vec::new() };
+    let mut outputs = Outputs::default();
+    let locked = run.each(builds, |(request, options)| {
+        let locked = pipeline::prepare(&session.context, request, &options)?;
+        outputs.expect(&locked)?;
+        Ok(locked)
+    })?;
+    if args.dry_run {
+        return dry_run(run, locked, &out, args.format);
     }
+    let built =
+        run.each(locked, |locked| pipeline::build(&session.context, locked, &out, &mut outputs))?;
     session.screen.clear();
     match args.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&built)?),
-        Format::Text => products::print(&session, &built),
+        Format::Json => products::print_json(&built, &run.failures)?,
+        Format::Text => products::print(&session, &built, &run.failures),
     }
-    Ok(exit_codes::SUCCESS)
+    Ok(failure::exit_code(&run.failures))
+}
+
+fn dry_run(
+    mut run: Run<'_>,
+    locked: Vec<Locked>,
+    out: &Path,
+    format: Format,
+) -> anyhow::Result<u8> {
+    let session = run.session;
+    let planned = run.each(locked, |locked| plan(&session.context, &locked, out))?;
+    session.screen.clear();
+    match format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&planned)?),
+        Format::Text => plans::print(&planned),
+    }
+    Ok(failure::exit_code(&run.failures))
+}
+
+/// One thing done to several builds.
+struct Run<'a> {
+    session: &'a Session,
+    keep_going: bool,
+    failures: Vec<Failure>,
+}
+
+impl Run<'_> {
+    /// Does it to each. The first failure ends it, unless the others shall go on; an interruption
+    /// always does.
+    fn each<T: Named, R>(
+        &mut self,
+        items: Vec<T>,
+        mut work: impl FnMut(T) -> crosswheel::Result<R>,
+    ) -> anyhow::Result<Vec<R>> {
+        let mut done = Vec::new();
+        for item in items {
+            let (request, target) = item.name();
+            let error = match work(item) {
+                Ok(result) => {
+                    done.push(result);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            self.session.screen.clear();
+            if !self.keep_going || error.class() == Class::Interrupted {
+                return Err(error).with_context(|| format!("{request} could not be built"));
+            }
+            let failure = Failure::new(request, target, error);
+            failure.print();
+            self.failures.push(failure);
+        }
+        Ok(done)
+    }
+}
+
+/// Something that a failure can be told of.
+trait Named {
+    /// What was asked for, and the target's name.
+    fn name(&self) -> (String, String);
+}
+
+impl Named for (Request, Options) {
+    fn name(&self) -> (String, String) {
+        (self.0.to_string(), self.1.target.clone().unwrap_or_default())
+    }
+}
+
+impl Named for Locked {
+    fn name(&self) -> (String, String) {
+        (self.resolved.request.to_string(), self.resolved.variant.clone())
+    }
 }

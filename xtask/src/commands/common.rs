@@ -1,5 +1,6 @@
 //! What verbs that build or fetch have in common.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,9 +89,26 @@ pub struct Machine {
     /// The target's Python, such as 3.13
     #[arg(long, value_name = "X.Y")]
     pub python: Option<String>,
+    #[command(flatten)]
+    pub headers: Headers,
+}
+
+/// Where headers are that no component has.
+#[derive(Debug, clap::Args)]
+pub struct Headers {
     /// Headers of a Python that no component has: a folder or archive with `Python.h`
     #[arg(long, value_name = "X.Y=PATH", value_parser = python_headers)]
-    pub python_headers: Vec<(String, PathBuf)>,
+    python_headers: Vec<(String, PathBuf)>,
+}
+
+impl Headers {
+    /// By version, with absolute paths.
+    pub fn by_version(&self, context: &Context) -> BTreeMap<String, PathBuf> {
+        let absolute = |(version, path): &(String, PathBuf)| {
+            (version.clone(), context.environment.current_dir().join(path))
+        };
+        self.python_headers.iter().map(absolute).collect()
+    }
 }
 
 fn python_headers(text: &str) -> Result<(String, PathBuf), String> {
@@ -103,22 +121,18 @@ fn python_headers(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 impl Machine {
-    /// These choices, for one target.
-    pub fn options(&self, context: &Context, target: Option<&str>) -> Options {
-        let absolute = |(version, path): &(String, PathBuf)| {
-            (version.clone(), context.environment.current_dir().join(path))
-        };
+    fn options(&self, context: &Context) -> Options {
         Options {
-            target: target.or(self.target.as_deref()).map(str::to_owned),
+            target: self.target.clone(),
             python: self.python.clone(),
-            python_headers: self.python_headers.iter().map(absolute).collect(),
+            python_headers: self.headers.by_version(context),
             ..Options::default()
         }
     }
 
     /// Makes or finds the toolchain, downloading what is missing.
     pub fn toolchain(&self, context: &Context) -> crosswheel::Result<Toolchain> {
-        let options = self.options(context, None);
+        let options = self.options(context);
         let target = resolve::target(context, &options)?;
         let (python, headers) = resolve::python(context, &target, &options)?;
         let request = Request { target: &target, python: &python, headers: headers.as_deref() };

@@ -3,15 +3,15 @@
 use crosswheel::pipeline;
 use indicatif::HumanBytes;
 
-use super::build_wheels::Selection;
 use super::common::{Session, SessionArgs};
 use crate::exit_codes;
+use crate::selection::{Requests, Selection};
 
 /// What will be built, and for which machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// As for `build-wheels`
-    requests: Vec<String>,
+    #[command(flatten)]
+    requests: Requests,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]

@@ -3,9 +3,9 @@
 use crosswheel::lock::{PackageLocks, relock};
 use crosswheel::resolve::resolve;
 
-use super::build_wheels::Selection;
 use super::common::{Session, SessionArgs};
 use crate::exit_codes;
+use crate::selection::{Requests, Selection};
 
 /// Which build environment is asked.
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
     let mut locks = Vec::new();
-    for (request, options) in args.selection.builds(&session, &[])? {
+    for (request, options) in args.selection.builds(&session, &Requests::default())? {
         let lock = relock(&session.context, &resolve(&session.context, request, &options)?)?;
         session.screen.clear();
         println!(

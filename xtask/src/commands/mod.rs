@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod build_wheels;
 mod common;
+mod completions;
 mod fetch;
 mod lock;
 mod store;
@@ -13,7 +14,7 @@ mod test;
 mod toolchain;
 mod toolchain_lock;
 
-pub use common::Session;
+pub use common::{Headers, Session};
 
 /// Cross-builds aarch64 CUDA 13 wheels on x86_64 Linux.
 #[derive(Debug, Parser)]
@@ -40,6 +41,8 @@ enum Command {
     /// Lists and shows toolchains, and uses one by hand
     Toolchain(toolchain::Args),
     Bench(bench::Bench),
+    /// Prints a script that completes this command line in a shell
+    Completions(completions::Args),
 }
 
 /// Runs the verb and returns the exit code.
@@ -53,5 +56,6 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Store(args) => store::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),
         Command::Bench(bench) => bench.run(),
+        Command::Completions(args) => completions::run(&args),
     }
 }

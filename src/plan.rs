@@ -1,0 +1,124 @@
+//! What a build would do, found out without doing it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::actions::CostBook;
+use crate::artifact::{Artifact, Input, Sha256};
+use crate::context::Context;
+use crate::lock::{Locked, Source, TorchInput, toolchain_request};
+use crate::pipeline;
+use crate::store::Key;
+use crate::torch::sdk;
+
+/// What a build reads of a torch wheel whose symbols are indexed, in bytes: headers, cmake files
+/// and Python sources, as measured on the wheels of `torch.lock`.
+const TORCH_PARTS: u64 = 11_000_000;
+
+/// What one build would do; `docs/schemas/plan.schema.json` describes its JSON.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// As asked for.
+    pub request: String,
+    /// What would be built, such as `causal-conv1d-1.7.0`.
+    pub source: String,
+    /// The target's name.
+    pub target: String,
+    /// The target's Python, such as `3.11`.
+    pub python: String,
+    /// The target's torch, as asked for.
+    pub torch: String,
+    /// The wheel, where it is there and up to date.
+    pub up_to_date: Option<PathBuf>,
+    /// The files that are not in the store yet.
+    pub downloads: Vec<PlannedDownload>,
+    /// How many compiler calls the package had when it was built before.
+    pub actions: Option<usize>,
+    /// How long these will take together, in milliseconds.
+    pub estimate_ms: Option<u64>,
+}
+
+/// A file that would be downloaded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PlannedDownload {
+    /// Its name.
+    pub file: String,
+    /// How many bytes of it.
+    pub bytes: u64,
+    /// The digest of the whole file.
+    pub sha256: Sha256,
+}
+
+/// Looks at the store, the products and the cost book.
+pub fn plan(context: &Context, locked: &Locked, out: &Path) -> Result<Plan> {
+    let resolved = &locked.resolved;
+    let product = pipeline::up_to_date(context, locked, out);
+    let downloads = match &product {
+        Some(_) => Vec::new(),
+        None => downloads(context, locked)?,
+    };
+    let costs = CostBook::load(&context.costs());
+    let expected = match product {
+        Some(_) => None,
+        None => costs.expected(&resolved.request.to_string(), resolved.jobs.get()),
+    };
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Ok(Plan {
+        request: resolved.request.to_string(),
+        source: locked.source.label(),
+        target: resolved.variant.clone(),
+        python: resolved.python.clone(),
+        torch: resolved.torch.to_string(),
+        up_to_date: product.map(|product| product.wheel),
+        downloads,
+        actions: expected.map(|(actions, _)| actions),
+        estimate_ms: expected.map(|(_, time)| milliseconds(time)),
+    })
+}
+
+/// What a fetch would download, each file once, sorted by name.
+fn downloads(context: &Context, locked: &Locked) -> Result<Vec<PlannedDownload>> {
+    let request = toolchain_request(&locked.resolved);
+    let mut inputs = context.with_provisioner(|p| p.missing(&request))?;
+    inputs.extend(locked.requirements.iter().cloned().map(Input::Whole));
+    if let Source::Index(artifact) = &locked.source {
+        inputs.push(Input::Whole(artifact.clone()));
+    }
+    let absent = inputs.iter().filter(|input| context.store.blob(&input.sha256()).is_none());
+    let mut downloads: Vec<_> = absent.map(PlannedDownload::of).collect();
+    downloads.extend(torch(context, &locked.torch)?);
+    downloads.sort();
+    downloads.dedup();
+    Ok(downloads)
+}
+
+fn torch(context: &Context, torch: &TorchInput) -> Result<Option<PlannedDownload>> {
+    let (artifact, parts) = match torch {
+        TorchInput::Locked(torch, _) => (&torch.artifact, Some(TORCH_PARTS)),
+        TorchInput::Whole(artifact) => (artifact, None),
+        TorchInput::Wheel { .. } | TorchInput::Folder { .. } => return Ok(None),
+    };
+    let key = Key::new(sdk::SDK_COMPONENT, torch.digest());
+    let here =
+        context.store.blob(&artifact.sha256).is_some() || context.components.find(&key)?.is_some();
+    let bytes = parts.unwrap_or(artifact.size);
+    Ok((!here).then(|| PlannedDownload { bytes, ..PlannedDownload::whole(artifact) }))
+}
+
+impl PlannedDownload {
+    fn of(input: &Input) -> Self {
+        let whole = Self::whole(input.artifact());
+        match input {
+            Input::Whole(_) => whole,
+            Input::Partial(partial) => Self { bytes: partial.size, ..whole },
+        }
+    }
+
+    fn whole(artifact: &Artifact) -> Self {
+        let file = artifact.file_name().to_owned();
+        Self { file, bytes: artifact.size, sha256: artifact.sha256 }
+    }
+}

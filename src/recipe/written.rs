@@ -1,0 +1,183 @@
+//! A recipe as its file has it.
+
+use std::collections::BTreeMap;
+
+use pep440_rs::{Version, VersionSpecifiers};
+use pep508_rs::{Requirement, VerbatimUrl};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::Recipe;
+use crate::audit::{self, Waiver};
+
+/// `recipe.toml`: the package's own layer, then tables by version and by target.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Written {
+    environment: BTreeMap<Variable, String>,
+    requires: Vec<Requirement<VerbatimUrl>>,
+    contract: Vec<Glob>,
+    waivers: Vec<WrittenWaiver>,
+    version: Vec<VersionLayer>,
+    target: BTreeMap<String, Layer>,
+}
+
+/// One layer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Layer {
+    environment: BTreeMap<Variable, String>,
+    requires: Vec<Requirement<VerbatimUrl>>,
+    contract: Vec<Glob>,
+    waivers: Vec<WrittenWaiver>,
+}
+
+/// A layer for some versions. Serde cannot both flatten a layer and deny unknown keys, so the
+/// keys stand here again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct VersionLayer {
+    when: VersionSpecifiers,
+    #[serde(default)]
+    environment: BTreeMap<Variable, String>,
+    #[serde(default)]
+    requires: Vec<Requirement<VerbatimUrl>>,
+    #[serde(default)]
+    contract: Vec<Glob>,
+    #[serde(default)]
+    waivers: Vec<WrittenWaiver>,
+}
+
+impl Written {
+    pub(super) fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// The targets that have a table.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &str> {
+        self.target.keys().map(String::as_str)
+    }
+
+    /// Whether there are tables for versions.
+    pub(super) fn has_versions(&self) -> bool {
+        !self.version.is_empty()
+    }
+
+    /// Lays the package's layer, those of the versions that fit, in the file's order, and the
+    /// target's over one another.
+    pub(super) fn resolve(mut self, version: Option<&Version>, target: &str) -> Recipe {
+        let Self { environment, requires, contract, waivers, .. } = self;
+        let mut layers = vec![Layer { environment, requires, contract, waivers }];
+        for layer in self.version {
+            if version.is_some_and(|version| layer.when.contains(version)) {
+                let VersionLayer { environment, requires, contract, waivers, .. } = layer;
+                layers.push(Layer { environment, requires, contract, waivers });
+            }
+        }
+        layers.extend(self.target.remove(target));
+        let mut recipe = Recipe::default();
+        for Layer { environment, requires, contract, waivers } in layers {
+            recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
+            recipe.requires.extend(requires.iter().map(ToString::to_string));
+            recipe.contract.extend(contract.into_iter().map(|glob| glob.0));
+            recipe.waivers.extend(waivers.into_iter().map(Waiver::from));
+        }
+        recipe
+    }
+}
+
+/// The name of a variable that a recipe may set.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Variable(String);
+
+/// What keeps a build apart from the machine, repeatable, or within its jobs.
+const OWN: [&str; 12] = [
+    "CARGO_BUILD_JOBS",
+    "CMAKE_BUILD_PARALLEL_LEVEL",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "MAKEFLAGS",
+    "MAX_JOBS",
+    "PATH",
+    "SOURCE_DATE_EPOCH",
+    "TMPDIR",
+    "TZ",
+    "VIRTUAL_ENV",
+];
+/// The same, by how the name begins: the loader's, Python's, crosswheel's.
+const OWN_PREFIXES: [&str; 4] = ["CROSSWHEEL_", "LD_", "PYTHON", "_PYTHON"];
+
+impl<'de> Deserialize<'de> for Variable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !name.chars().all(letter) || !name.starts_with(|c: char| letter(c) && !c.is_numeric()) {
+            return Err(D::Error::custom(format!("`{name}` is no name of a variable")));
+        }
+        let own = OWN.contains(&name.as_str())
+            || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if own {
+            let message = format!("`{name}` is crosswheel's own: a recipe cannot set it");
+            return Err(D::Error::custom(message));
+        }
+        Ok(Self(name))
+    }
+}
+
+/// A glob over paths in a wheel.
+#[derive(Debug)]
+struct Glob(String);
+
+impl<'de> Deserialize<'de> for Glob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pattern = String::deserialize(deserializer)?;
+        audit::check::matcher(&pattern).map_err(D::Error::custom)?;
+        Ok(Self(pattern))
+    }
+}
+
+/// A waiver. Each field is checked on its own, so that an error has the field's line.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenWaiver {
+    code: CodeName,
+    file: Glob,
+    reason: Reason,
+}
+
+impl From<WrittenWaiver> for Waiver {
+    fn from(WrittenWaiver { code, file, reason }: WrittenWaiver) -> Self {
+        Self { code: code.0, file: file.0, reason: reason.0 }
+    }
+}
+
+/// The name of a violation that there is.
+#[derive(Debug)]
+struct CodeName(String);
+
+impl<'de> Deserialize<'de> for CodeName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known: Vec<&str> = audit::Code::ALL.iter().map(|code| code.name()).collect();
+        if !known.contains(&name.as_str()) {
+            let message = format!("`{name}` is no violation: there are {}", known.join(", "));
+            return Err(D::Error::custom(message));
+        }
+        Ok(Self(name))
+    }
+}
+
+/// Why a violation may pass.
+#[derive(Debug)]
+struct Reason(String);
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reason = String::deserialize(deserializer)?;
+        if reason.trim().is_empty() {
+            return Err(D::Error::custom("a waiver needs a reason"));
+        }
+        Ok(Self(reason))
+    }
+}
