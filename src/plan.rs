@@ -32,12 +32,15 @@ pub struct Plan {
     /// The target's torch, as asked for.
     pub torch: String,
     /// The wheel, where it is there and up to date.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub up_to_date: Option<PathBuf>,
     /// The files that are not in the store yet.
     pub downloads: Vec<PlannedDownload>,
     /// How many compiler calls the package had when it was built before.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub actions: Option<usize>,
     /// How long these will take together, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate_ms: Option<u64>,
 }
 

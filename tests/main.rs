@@ -8,6 +8,7 @@ mod full;
 mod package;
 mod python;
 mod registry;
+mod requests;
 mod support;
 mod torch;
 mod wrapper;
