@@ -114,6 +114,7 @@ mod tests {
         let this = i32::try_from(std::process::id()).unwrap();
         assert!(ProcessTree::snapshot().descendants(this).contains(&pid));
         child.kill().unwrap();
+        child.wait().unwrap();
         assert!(!ProcessTree::snapshot().descendants(this).contains(&pid));
     }
 }

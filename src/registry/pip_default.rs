@@ -99,6 +99,7 @@ mod tests {
         let mut data = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_size(wheel.len() as u64);
+        header.set_mode(0o644);
         let path = "./usr/share/python-wheels/pip-1-py3-none-any.whl";
         data.append_data(&mut header, path, wheel.as_slice()).unwrap();
         let options = lzma_rust2::XzOptions::default();

@@ -24,7 +24,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let manifest = project_root().join("Cargo.toml");
     // The integration tests come last, so that their summary is the last line.
     for which in
-        [&["--workspace", "--lib", "--bins"][..], &["--package=xtask", "--test=integration"]]
+        [&["--workspace", "--lib", "--bins"][..], &["--workspace", "--test=integration"]]
     {
         let mut words: Vec<OsString> = vec!["test".into(), "--manifest-path".into()];
         words.push(manifest.clone().into());
