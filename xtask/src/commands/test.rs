@@ -23,9 +23,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let cargo = Environment::from_process().path("CARGO").unwrap_or_else(|| PathBuf::from("cargo"));
     let manifest = project_root().join("Cargo.toml");
     // The integration tests come last, so that their summary is the last line.
-    for which in
-        [&["--workspace", "--lib", "--bins"][..], &["--workspace", "--test=integration"]]
-    {
+    for which in [&["--workspace", "--lib", "--bins"][..], &["--workspace", "--test=integration"]] {
         let mut words: Vec<OsString> = vec!["test".into(), "--manifest-path".into()];
         words.push(manifest.clone().into());
         words.extend(which.iter().map(Into::into));
