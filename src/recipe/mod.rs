@@ -1,6 +1,6 @@
 //! Recipes: what one package needs beyond the defaults, in `patches/<name>/recipe.toml`.
 //!
-//! In: a file [as written](written::Written), with tables for versions and targets. Out: a
+//! In: a file as written, with tables for versions and targets. Out: a
 //! [`Recipe`], resolved for one version and one target, whose content is part of what a build is
 //! made from. Nothing here looks at a source tree or runs anything.
 
