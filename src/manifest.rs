@@ -4,7 +4,7 @@
 //! folder is `/crosswheel/build`, the store `/crosswheel/store`. It holds no times of day, so that
 //! what does not depend on the machine is the same from one build to the next; costs are measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -209,15 +209,19 @@ impl Built {
 }
 
 /// Writes a file whole or not at all.
-pub fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
-    let write = || {
-        let folder = path.parent().unwrap_or(std::path::Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|source| ManifestError { path: path.to_owned(), source }.into())
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, bytes)
+        .map_err(|source| ManifestError { path: path.to_owned(), source }.into())
+}
+
+/// [`write_file`], for those with an error of their own. Anyone may read the file, which a
+/// temporary one is not for.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }

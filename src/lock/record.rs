@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Identity, LockError, Source};
 use crate::artifact::{Artifact, Sha256};
 use crate::context::Context;
+use crate::manifest::write_whole;
 use crate::patch::tree_digest;
 use crate::request::Request;
 
@@ -115,9 +116,5 @@ fn write(path: &Path, locks: &[PackageLock]) -> Result<(), LockError> {
     let body = toml::to_string(&File { package: locks.to_vec() })
         .expect("a lock is tables of strings and numbers");
     let text = format!("# Written by `cargo xtask lock`.\n\n{body}");
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    std::io::Write::write_all(&mut file, text.as_bytes())?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    Ok(write_whole(path, text.as_bytes())?)
 }
