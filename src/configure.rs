@@ -146,13 +146,15 @@ impl Workbench {
         let tools = folder.tools();
         let supervisor = wrapper::install_sandbox(&tools, &context.executable)?;
         let isolation = context.isolation(&supervisor, folder.root())?;
-        let sandbox =
-            Sandbox::new(&supervisor, isolation.clone(), folder.root()).store(context.store.root());
+        let sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
+            .torch(&torch.python_path)
+            .store(context.store.root());
         let view = sandbox.view();
         let mut config = wrapper::Config::new(
             &toolchain.renamed(|path| view.inside(path)),
             &view.inside(folder.root()),
             &view.inside(context.store.root()),
+            &view.inside(&torch.python_path),
             resolved.jobs.get(),
         );
         config.socket = Some(view.inside(&folder.socket()));

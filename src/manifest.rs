@@ -1,8 +1,9 @@
 //! The manifest: the record from which a build can be repeated and checked.
 //!
 //! `docs/schemas/manifest.schema.json` describes its JSON. Paths in it are canonical: the build
-//! folder is `/crosswheel/build`, the store `/crosswheel/store`. It holds no times of day, so that
-//! what does not depend on the machine is the same from one build to the next; costs are measured.
+//! folder is `/crosswheel/build`, the store `/crosswheel/store`, the torch SDK in it
+//! `/crosswheel/torch-sdk`. It holds no times of day, so that what does not depend on the machine
+//! is the same from one build to the next; costs are measured.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ use crate::package::Packaged;
 use crate::recipe::Recipe;
 use crate::target::Target;
 use crate::toolchain::{ComponentRef, TargetPython};
-use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE};
+use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH};
 
 /// The version of the JSON form; raised when a reader could misread it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -195,8 +196,11 @@ impl Built {
     /// Text with this machine's folders replaced by their canonical names.
     fn canonical_text(&self, text: &str) -> String {
         let build = self.folder.root().display().to_string();
+        let torch = self.torch.python_path.display().to_string();
         let store = self.store.display().to_string();
-        text.replace(&build, CANONICAL_BUILD).replace(&store, CANONICAL_STORE)
+        text.replace(&build, CANONICAL_BUILD)
+            .replace(&torch, CANONICAL_TORCH)
+            .replace(&store, CANONICAL_STORE)
     }
 
     fn canonical(&self, python: &TargetPython) -> TargetPython {

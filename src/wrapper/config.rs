@@ -60,10 +60,19 @@ pub struct Tools {
 pub const CANONICAL_BUILD: &str = crate::exec::sandbox::BUILD;
 /// The store's name in outputs and records.
 pub const CANONICAL_STORE: &str = crate::exec::sandbox::STORE;
+/// The torch SDK's name in outputs and records.
+pub const CANONICAL_TORCH: &str = crate::exec::sandbox::TORCH;
 
 impl Config {
-    /// The configuration for a provisioned toolchain, in a build folder as the build sees it.
-    pub fn new(toolchain: &Toolchain, build: &Path, store: &Path, jobs: usize) -> Self {
+    /// The configuration for a provisioned toolchain, with the build folder, the store and the
+    /// torch SDK, all as the build calls them.
+    pub fn new(
+        toolchain: &Toolchain,
+        build: &Path,
+        store: &Path,
+        torch: &Path,
+        jobs: usize,
+    ) -> Self {
         let tools = Tools {
             cc: toolchain.cc.clone(),
             cxx: toolchain.cxx.clone(),
@@ -82,6 +91,7 @@ impl Config {
             jobs,
             prefix_map: vec![
                 (build.to_owned(), PathBuf::from(CANONICAL_BUILD)),
+                (torch.to_owned(), PathBuf::from(CANONICAL_TORCH)),
                 (store.to_owned(), PathBuf::from(CANONICAL_STORE)),
             ],
             compile_flags: Vec::new(),
@@ -116,9 +126,10 @@ impl Config {
             .collect()
     }
 
-    /// Whether a path lies in the build folder or the store, and so does not exist on a target.
+    /// Whether a path lies in a folder of the build's, and so does not exist on a target.
     pub fn is_local(&self, path: &Path) -> bool {
-        path.starts_with(&self.build) || path.starts_with(&self.store)
+        let mapped = self.prefix_map.iter().map(|(real, _)| real);
+        mapped.chain([&self.build, &self.store]).any(|folder| path.starts_with(folder))
     }
 
     /// Whether a search path is one of the machine's own, which holds another machine's files.

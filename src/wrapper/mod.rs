@@ -14,7 +14,7 @@ mod ninja;
 mod nvcc;
 mod response;
 
-pub use config::{CANONICAL_BUILD, CANONICAL_STORE, Config, FILE, Tools};
+pub use config::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Tools};
 pub use install::{Installed, install, install_sandbox};
 pub use narrow::{Arch, Code, Gencode, InvalidArch, NotCovered, Variant, narrow, shorthand};
 

@@ -19,6 +19,9 @@ pub(crate) use role::main;
 pub const BUILD: &str = "/crosswheel/build";
 /// The store's path inside, likewise.
 pub const STORE: &str = "/crosswheel/store";
+/// The torch SDK's path inside, likewise: it lies in the store, under a name that tells how it was
+/// made, and its headers' names end up in what includes them.
+pub const TORCH: &str = "/crosswheel/torch-sdk";
 
 /// What folders of this machine are called inside, the most special first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -172,13 +175,23 @@ impl Sandbox {
 
     /// Lets the build read the store: at its own path, which relocated executables name, and at
     /// [`STORE`], where the kernel allows that, by which outputs may name it.
-    pub fn store(mut self, path: &Path) -> Self {
+    pub fn store(self, path: &Path) -> Self {
+        self.renamed(path, STORE).readable(path)
+    }
+
+    /// Lets the build read the torch SDK at [`TORCH`], where the kernel allows that. To be called
+    /// before [`Sandbox::store`], which has the SDK in it.
+    pub fn torch(self, path: &Path) -> Self {
+        self.renamed(path, TORCH)
+    }
+
+    fn renamed(mut self, path: &Path, inside: &str) -> Self {
         if self.isolation.has_fixed_path() {
-            let (from, to) = (path.to_owned(), PathBuf::from(STORE));
+            let (from, to) = (path.to_owned(), PathBuf::from(inside));
             self.view.renamed.push((from.clone(), to.clone()));
             self.mounts.push(Mount { from, to, writable: false });
         }
-        self.readable(path)
+        self
     }
 
     /// Lets the build read a folder or file, such as the store, at its own path.
@@ -254,6 +267,21 @@ mod tests {
         assert_eq!(inside("/home/u/b/x/y.o"), Path::new("/crosswheel/build/x/y.o"));
         assert_eq!(inside("/home/u/bc"), Path::new("/home/u/bc"));
         assert_eq!(sandbox(false).inside(Path::new("/home/u/b/x")), Path::new("/home/u/b/x"));
+    }
+
+    #[test]
+    fn the_torch_sdk_has_a_name_of_its_own_in_the_store() {
+        let (store, sdk) = (Path::new("/s"), Path::new("/s/components/torch-0ba2/sdk"));
+        let sandbox = sandbox(true).torch(sdk).store(store);
+        let inside = |path: &str| sandbox.inside(Path::new(path));
+        assert_eq!(
+            inside("/s/components/torch-0ba2/sdk/torch"),
+            Path::new("/crosswheel/torch-sdk/torch")
+        );
+        assert_eq!(
+            inside("/s/components/gcc-1f0c"),
+            Path::new("/crosswheel/store/components/gcc-1f0c")
+        );
     }
 
     #[test]
