@@ -20,6 +20,7 @@
 
 pub mod actions;
 pub mod artifact;
+mod atomic;
 pub mod audit;
 pub mod compile;
 pub mod configure;

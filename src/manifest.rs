@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::actions::Action;
 use crate::artifact::{Artifact, Input, Sha256};
+use crate::atomic;
 use crate::audit::Report;
 use crate::compile::Built;
 use crate::error::{Class, Diagnose};
@@ -214,18 +215,6 @@ impl Built {
 
 /// Writes a file whole or not at all.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole(path, bytes)
+    atomic::write(path, atomic::PLAIN, bytes)
         .map_err(|source| ManifestError { path: path.to_owned(), source }.into())
-}
-
-/// [`write_file`], for those with an error of their own. Anyone may read the file, which a
-/// temporary one is not for.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    std::io::Write::write_all(&mut file, bytes)?;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionsError};
+use crate::atomic;
 
 /// What one action took when it last succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,10 +99,8 @@ impl CostBook {
         for (package, costs) in std::mem::take(&mut self.fresh) {
             all.entry(package).or_default().extend(costs);
         }
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer(&file, &all).map_err(std::io::Error::from)?;
-        file.persist(&self.path).map_err(|error| error.error)?;
+        let bytes = serde_json::to_vec(&all).map_err(std::io::Error::from)?;
+        atomic::write(&self.path, atomic::PLAIN, &bytes)?;
         self.known = all;
         Ok(())
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Identity, LockError, Source};
 use crate::artifact::{Artifact, Sha256};
+use crate::atomic;
 use crate::context::Context;
-use crate::manifest::write_whole;
 use crate::patch::tree_digest;
 use crate::request::Request;
 
@@ -116,5 +116,5 @@ fn write(path: &Path, locks: &[PackageLock]) -> Result<(), LockError> {
     let body = toml::to_string(&File { package: locks.to_vec() })
         .expect("a lock is tables of strings and numbers");
     let text = format!("# Written by `cargo xtask lock`.\n\n{body}");
-    Ok(write_whole(path, text.as_bytes())?)
+    Ok(atomic::write(path, atomic::PLAIN, text.as_bytes())?)
 }

@@ -16,6 +16,7 @@ use walkdir::WalkDir;
 
 use super::listing::{Listing, Mismatch};
 use crate::artifact::Sha256;
+use crate::atomic;
 use crate::error::{Class, Diagnose};
 
 /// The folder of components in a store.
@@ -286,11 +287,9 @@ impl Components {
 
     fn write_listing(&self, key: &str, listing: &Listing) -> Result<(), ComponentError> {
         let path = self.listing_path(key);
-        let staging = tempfile::NamedTempFile::new_in(&self.folder)?;
-        serde_json::to_writer(io::BufWriter::new(staging.as_file()), listing)
+        let bytes = serde_json::to_vec(listing)
             .map_err(|source| ComponentError::Listing { path: path.clone(), source })?;
-        staging.persist(&path).map_err(|error| error.error)?;
-        Ok(())
+        Ok(atomic::write(&path, atomic::PLAIN, &bytes)?)
     }
 
     fn changed(&self, key: &str, error: super::listing::VerifyError) -> ComponentError {

@@ -1,8 +1,6 @@
 //! Downloads into the store: parallel, each file once, safe beside other processes.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Store, StoreError};
 use crate::Result;
 use crate::artifact::{Artifact, Input, PartialWheel, Sha256};
+use crate::atomic;
 use crate::net::{Download, NetError, RangeReader, redact};
 use crate::registry::Registries;
 use crate::report::{Event, Reporter, next_id};
@@ -174,18 +173,8 @@ impl Store {
 
     /// Gives bytes their name in the store, whole and read-only.
     fn publish(&self, bytes: &[u8], destination: &Path) -> Result<()> {
-        let publish = || {
-            let folder = destination.parent().unwrap_or(&self.root);
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            let mut permissions = file.as_file().metadata()?.permissions();
-            permissions.set_mode(0o444);
-            file.as_file().set_permissions(permissions)?;
-            file.persist(destination)?;
-            Ok(())
-        };
-        publish().map_err(|error: io::Error| StoreError::Io(error).into())
+        let published = atomic::write(destination, atomic::READ_ONLY, bytes);
+        published.map_err(|error| StoreError::Io(error).into())
     }
 }
 
