@@ -147,6 +147,16 @@ fn what_cannot_be_asked_for_is_told_at_once() {
 }
 
 #[test]
+fn a_name_that_a_folder_has_too_is_the_indexs_and_says_so() {
+    let workplace = Workplace::new("beside");
+    fs_err::create_dir_all(workplace.path("beside")).unwrap();
+    let says = ["note `beside` is the index's; the folder here is `./beside`", "no target"];
+    build_wheels(&workplace, &["beside", "--target", "nowhere"]).fails(3, &says);
+    let other = build_wheels(&workplace, &["elsewhere", "--target", "nowhere"]);
+    assert!(!other.stderr.contains("folder"), "{}", other.stderr);
+}
+
+#[test]
 fn completions_know_the_verbs() {
     for shell in ["bash", "zsh", "fish"] {
         let run = Run::of(&xtask(["completions", shell]));

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crosswheel::report::Event;
 use crosswheel::request::Request;
 use crosswheel::resolve::{DEFAULT_TARGET, Options};
 use crosswheel::target::Sm;
@@ -33,7 +34,12 @@ impl Requests {
         };
         let mut requests = Vec::new();
         for text in texts {
-            requests.push(Request::parse(text, folder).map_err(crosswheel::Error::from)?);
+            let request = Request::parse(text, folder).map_err(crosswheel::Error::from)?;
+            if matches!(request, Request::Index { .. }) && folder.join(text).is_dir() {
+                let note = format!("`{text}` is the index's; the folder here is `./{text}`");
+                context.reporter.report(Event::Note(note));
+            }
+            requests.push(request);
         }
         for file in &self.files {
             let file = context.environment.current_dir().join(file);
