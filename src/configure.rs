@@ -154,7 +154,10 @@ impl Workbench {
             &toolchain.renamed(|path| view.inside(path)),
             &view.inside(folder.root()),
             &view.inside(context.store.root()),
-            &view.inside(&torch.python_path),
+            wrapper::Torch {
+                root: view.inside(&torch.python_path),
+                cxx_standard: torch.cxx_standard(),
+            },
             resolved.jobs.get(),
         );
         config.socket = Some(view.inside(&folder.socket()));

@@ -80,6 +80,7 @@ impl Build {
             },
             sysroot: None,
             binutils: None,
+            torch: None,
             sms: vec![Sm(110)],
             jobs: 3,
             prefix_map: vec![(self.folder.path().to_owned(), wrapper::CANONICAL_BUILD.into())],

@@ -12,12 +12,14 @@ use crate::artifact::Artifact;
 use crate::configure::{self, BuildFolder, Workbench};
 use crate::context::Context;
 use crate::fetch::{named_wheels, source_tree, torch_sdk};
+use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
 use crate::python::pyproject::Project;
 use crate::python::requirements::{self, Provided, TORCH_SDK};
 use crate::python::tags::Platform;
+use crate::python::undeclared::provider;
 use crate::recipe::Recipe;
-use crate::report::Step;
+use crate::report::{Event, Step};
 use crate::resolve::Resolved;
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
@@ -76,6 +78,18 @@ fn keep_log(scratch: TempDir) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What brings a module that a build script imports and no requirement brought; nothing where that
+/// was tried already.
+fn undeclared(error: &BackendError, wanted: &[String]) -> Option<&'static str> {
+    let requirement = provider(error.missing_module()?)?;
+    (!wanted.iter().any(|known| known == requirement)).then_some(requirement)
+}
+
+fn undeclared_note(error: &BackendError, requirement: &str) -> String {
+    let module = error.missing_module().unwrap_or_default();
+    format!("the build script imports `{module}` without declaring it: `{requirement}` is added")
+}
+
 struct Requirements<'a> {
     context: &'a Context,
     resolved: &'a Resolved,
@@ -95,21 +109,35 @@ impl Requirements<'_> {
         let mut wanted = project.build_system.requires.clone();
         wanted.extend(torch.facts.build_requirements.iter().cloned());
         wanted.extend(recipe.requires.iter().cloned());
-        let declared = self.lock(&wanted, scratch)?;
-        let wheels = named_wheels(context, &declared)?;
-        let bench =
-            Workbench::create(context, resolved, &recipe, toolchain, torch, &wheels, &folder)?;
-        let asked = bench.with_backend(context, &project.build_system, |backend| {
-            Ok(backend.get_requires_for_build_wheel()?)
-        })?;
-        let wheels = match asked.iter().all(|requirement| wanted.contains(requirement)) {
-            true => declared,
-            false => {
-                wanted.extend(asked);
-                self.lock(&wanted, scratch)?
+        loop {
+            let declared = self.lock(&wanted, scratch)?;
+            let wheels = named_wheels(context, &declared)?;
+            let bench =
+                Workbench::create(context, resolved, &recipe, toolchain, torch, &wheels, &folder)?;
+            let asked = bench.with_backend(context, &project.build_system, |backend| {
+                Ok(backend.get_requires_for_build_wheel())
+            })?;
+            match asked {
+                Ok(asked) if asked.iter().all(|requirement| wanted.contains(requirement)) => {
+                    return Ok(Discovered { identity, recipe, wheels: declared });
+                }
+                Ok(asked) => {
+                    wanted.extend(asked);
+                    let wheels = self.lock(&wanted, scratch)?;
+                    return Ok(Discovered { identity, recipe, wheels });
+                }
+                Err(error) => match undeclared(&error, &wanted) {
+                    Some(requirement) => {
+                        let note = undeclared_note(&error, requirement);
+                        context.reporter.report(Event::Note(note));
+                        wanted.push(requirement.to_owned());
+                        // The next failure's last lines are its own.
+                        fs_err::remove_file(folder.log()).map_err(LockError::Io)?;
+                    }
+                    None => return Err(error.into()),
+                },
             }
-        };
-        Ok(Discovered { identity, recipe, wheels })
+        }
     }
 
     /// Resolves requirements to wheels for the build Python.

@@ -152,12 +152,28 @@ impl Diagnose for BackendError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Raised(raised) => {
-                Some(missing_module(raised).unwrap_or_else(|| whole_log(&raised.log)))
+                let undeclared = self.missing_module().map(|module| {
+                    format!(
+                        "the build script imports `{module}`, but no build requirement of the \
+                         package brings it"
+                    )
+                });
+                Some(undeclared.unwrap_or_else(|| whole_log(&raised.log)))
             }
             Self::Ended { log, .. } => Some(whole_log(log)),
             Self::Launch { source, .. } => source.hint(),
             _ => None,
         }
+    }
+}
+
+impl BackendError {
+    /// The module that a script imports and that is not there: the commonest fault of a package
+    /// that was only ever built without isolation.
+    pub fn missing_module(&self) -> Option<&str> {
+        let Self::Raised(raised) = self else { return None };
+        let named = raised.message.strip_prefix("No module named '")?;
+        named.split(['\'', '.']).next().filter(|_| raised.kind == "ModuleNotFoundError")
     }
 }
 
@@ -177,16 +193,6 @@ fn last_lines(log: &[u8]) -> Vec<String> {
 
 fn whole_log(log: &Path) -> String {
     format!("the whole log is in `{}`", log.display())
-}
-
-/// The commonest fault of a package that was only ever built without isolation.
-fn missing_module(raised: &Exception) -> Option<String> {
-    let module = raised.message.strip_prefix("No module named '")?.split(['\'', '.']).next()?;
-    (raised.kind == "ModuleNotFoundError").then(|| {
-        format!(
-            "the build script imports `{module}`, but no build requirement of the package brings it"
-        )
-    })
 }
 
 /// What the runner writes.

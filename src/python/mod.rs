@@ -15,4 +15,5 @@ pub mod pyproject;
 pub mod requirements;
 pub mod shim;
 pub mod tags;
+pub mod undeclared;
 pub mod variables;

@@ -22,6 +22,14 @@ static PYBIND11: LazyLock<Regex> = LazyLock::new(|| {
         .expect("a constant pattern")
 });
 
+/// The oldest C++ standard that headers take, as the year's last two digits: `ATen/ATen.h` refuses
+/// older ones by `__cplusplus`, which has the year and month of the standard. One that asks for
+/// nothing is taken for 17, which torch has needed since 2.1.
+pub(super) fn cxx_standard(aten_header: &str) -> u16 {
+    let asked = aten_header.split_once("__cplusplus < 20").map(|(_, rest)| rest);
+    asked.and_then(|rest| rest.get(..2)?.parse().ok()).unwrap_or(17)
+}
+
 /// Looks at every file of a torch.
 #[derive(Debug, Default)]
 pub(super) struct Inspector {
@@ -120,4 +128,18 @@ fn requirements(metadata: &str) -> Vec<String> {
         })
         .map(|text| text.trim().to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_tell_the_standard() {
+        let asks =
+            |value: &str| format!("#if !defined(_MSC_VER) && __cplusplus < {value}L\n#error");
+        assert_eq!(cxx_standard(&asks("202002")), 20);
+        assert_eq!(cxx_standard(&asks("201703")), 17);
+        assert_eq!(cxx_standard("#pragma once"), 17);
+    }
 }

@@ -11,7 +11,7 @@ use sha2::Digest as _;
 use walkdir::WalkDir;
 
 use super::error::TorchError;
-use super::facts::Inspector;
+use super::facts::{self, Inspector};
 use super::library::Library;
 use super::lock::{LockedTorch, listing_digest};
 use super::shim::{self, FACTS_PATH, Facts};
@@ -35,6 +35,14 @@ pub struct TorchSdk {
     pub facts: Facts,
     /// What goes on `PYTHONPATH`: the folder with `torch/`, and `torch-….dist-info/` beside it.
     pub python_path: PathBuf,
+}
+
+impl TorchSdk {
+    /// The oldest C++ standard that its headers take, as the year's last two digits.
+    pub fn cxx_standard(&self) -> u16 {
+        let header = fs_err::read_to_string(self.python_path.join("torch/include/ATen/ATen.h"));
+        facts::cxx_standard(&header.unwrap_or_default())
+    }
 }
 
 /// Where the libraries to link against come from.

@@ -21,7 +21,7 @@ macro_rules! shim {
 }
 
 /// Every file of the package, by its path below the SDK's root.
-pub const FILES: [(&str, &str); 16] = shim![
+pub const FILES: [(&str, &str); 17] = shim![
     "torch/_C.py"
     "torch/__config__.py"
     "torch/__init__.py"
@@ -33,6 +33,7 @@ pub const FILES: [(&str, &str); 16] = shim![
     "torch/backends/mps.py"
     "torch/backends/openmp.py"
     "torch/cuda/__init__.py"
+    "torch/cuda/nccl.py"
     "torch/distributed.py"
     "torch/mps.py"
     "torch/utils/__init__.py"

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::standard::Torch;
 use crate::target::Sm;
 use crate::toolchain::Toolchain;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub sysroot: Option<PathBuf>,
     /// The folder of the binutils.
     pub binutils: Option<PathBuf>,
+    /// The target's torch, where there is one.
+    pub torch: Option<Torch>,
     /// The target's SMs.
     pub sms: Vec<Sm>,
     /// How many tools run at once.
@@ -70,7 +73,7 @@ impl Config {
         toolchain: &Toolchain,
         build: &Path,
         store: &Path,
-        torch: &Path,
+        torch: Torch,
         jobs: usize,
     ) -> Self {
         let tools = Tools {
@@ -91,12 +94,13 @@ impl Config {
             jobs,
             prefix_map: vec![
                 (build.to_owned(), PathBuf::from(CANONICAL_BUILD)),
-                (torch.to_owned(), PathBuf::from(CANONICAL_TORCH)),
+                (torch.root.clone(), PathBuf::from(CANONICAL_TORCH)),
                 (store.to_owned(), PathBuf::from(CANONICAL_STORE)),
             ],
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
+            torch: Some(torch),
         }
     }
 
@@ -160,6 +164,7 @@ pub(super) mod tests {
             },
             sysroot: Some("/real/store/sysroot".into()),
             binutils: Some("/real/store/binutils".into()),
+            torch: None,
             sms: vec![Sm(110)],
             jobs: 2,
             prefix_map: vec![

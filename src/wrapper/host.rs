@@ -20,6 +20,9 @@ pub(super) enum Language {
 const SOURCES: [&str; 13] =
     ["c", "cc", "cpp", "cxx", "C", "c++", "i", "ii", "s", "S", "sx", "m", "f90"];
 
+/// Those of them that are C++.
+const CXX_SOURCES: [&str; 6] = ["cc", "cpp", "cxx", "C", "c++", "ii"];
+
 /// Options whose value is the next argument and begins with no prefix of its own, beside those
 /// that are handled by name.
 const WITH_VALUE: [&str; 17] = [
@@ -92,8 +95,11 @@ fn call<'a>(
     args: Vec<OsString>,
     nested: bool,
 ) -> Result<Call<'a>, WrapperError> {
-    let line = parse(config, expand_at_files(args)?);
+    let mut line = parse(config, expand_at_files(args)?);
     let kind = line.kind();
+    if let Some(torch) = config.torch.as_ref().filter(|_| line.compiles_cxx()) {
+        line.notes.extend(torch.raise_standard(&mut line.args));
+    }
     let mut args = placement(config);
     if kind.is_some() {
         args.extend(config.prefix_map_flags().into_iter().map(OsString::from));
@@ -151,6 +157,11 @@ impl CommandLine {
         } else {
             Some(Kind::Link)
         }
+    }
+
+    /// Whether C++ is read; a driver for C reads it too, by the source's name.
+    fn compiles_cxx(&self) -> bool {
+        self.sources.iter().any(|source| has_extension(source, &CXX_SOURCES))
     }
 
     fn drop(&mut self, what: &OsStr, why: &str) {

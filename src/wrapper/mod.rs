@@ -13,10 +13,12 @@ mod narrow;
 mod ninja;
 mod nvcc;
 mod response;
+mod standard;
 
 pub use config::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Tools};
 pub use install::{Installed, install, install_sandbox};
 pub use narrow::{Arch, Code, Gencode, InvalidArch, NotCovered, Variant, narrow, shorthand};
+pub use standard::Torch;
 
 use std::ffi::OsString;
 use std::io;

@@ -88,6 +88,9 @@ fn call<'a>(
     }
     let mut args = vec!["-ccbin".into(), ccbin.into()];
     let kind = line.kind();
+    if let Some(torch) = config.torch.as_ref().filter(|_| !line.sources.is_empty()) {
+        line.notes.extend(torch.raise_standard(&mut line.args));
+    }
     if kind == Kind::CompileCuda {
         args.extend(stable_names(config, &line));
         args.extend(config.nvcc_flags.iter().map(OsString::from));

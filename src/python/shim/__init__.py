@@ -56,6 +56,10 @@ def _patch_os():
 
 # Which function of `_crosswheel.patches` completes which module, once that is imported.
 _PATCHES = {
+    "distutils.ccompiler": "patch_ccompiler",
+    "distutils.compilers.C.base": "patch_ccompiler",
+    "setuptools._distutils.ccompiler": "patch_ccompiler",
+    "setuptools._distutils.compilers.C.base": "patch_ccompiler",
     "platform": "patch_platform",
     "socket": "patch_socket",
     "sysconfig": "patch_sysconfig",

@@ -14,6 +14,15 @@ def patch_platform(module):
     module.architecture = lambda *args, **kwargs: ("64bit", "ELF")
 
 
+def patch_ccompiler(module):
+    """Compiles go through ninja. Where the class is another module's, that one is completed."""
+    compiler = getattr(module, "Compiler", None) or getattr(module, "CCompiler", None)
+    if compiler is not None and compiler.__module__ == module.__name__:
+        from _crosswheel.compiles import through_ninja
+
+        through_ninja(compiler)
+
+
 def patch_sysconfig(module):
     """The target's headers, and this Python's own folders.
 

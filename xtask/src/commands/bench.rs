@@ -151,6 +151,7 @@ impl Overhead {
             },
             sysroot: None,
             binutils: None,
+            torch: None,
             sms: vec![Sm(110)],
             jobs: self.jobs,
             prefix_map: vec![(folder.to_owned(), wrapper::CANONICAL_BUILD.into())],

@@ -5,6 +5,7 @@ three architectures has three devices, whatever number of GPUs its machines have
 """
 
 from torch import _crosswheel
+from torch.cuda import nccl
 
 __getattr__ = _crosswheel.missing(__name__)
 
