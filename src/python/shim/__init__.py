@@ -57,8 +57,10 @@ def _patch_os():
 # Which function of `_crosswheel.patches` completes which module, once that is imported.
 _PATCHES = {
     "distutils.ccompiler": "patch_ccompiler",
+    "distutils.command.build_ext": "patch_build_ext",
     "distutils.compilers.C.base": "patch_ccompiler",
     "setuptools._distutils.ccompiler": "patch_ccompiler",
+    "setuptools._distutils.command.build_ext": "patch_build_ext",
     "setuptools._distutils.compilers.C.base": "patch_ccompiler",
     "platform": "patch_platform",
     "socket": "patch_socket",

@@ -19,6 +19,8 @@ MARKER = "crosswheel: the build hook raised an exception"
 def main(request_path, result_path):
     with open(request_path, encoding="utf-8") as file:
         request = json.load(file)
+    if sys.version_info >= (3, 13):
+        let_exec_set_locals()
     try:
         result = {"value": call(request)}
     except KeyboardInterrupt:
@@ -35,6 +37,24 @@ def main(request_path, result_path):
     with open(result_path, "w", encoding="utf-8") as file:
         json.dump(result, file)
     return 1 if "error" in result else 0
+
+
+def let_exec_set_locals():
+    """Lets `exec` set names that a later `locals()` has, as Pythons before 3.13 did (PEP 667).
+
+    Many a setup.py reads its version that way, and the target's Python may be one of those.
+    """
+    import builtins
+
+    python_exec = builtins.exec
+
+    def exec(source, *namespaces, **options):
+        if namespaces or "globals" in options or "locals" in options:
+            return python_exec(source, *namespaces, **options)
+        caller = sys._getframe(1)
+        return python_exec(source, caller.f_globals, caller.f_locals, **options)
+
+    builtins.exec = exec
 
 
 def call(request):

@@ -23,6 +23,18 @@ def patch_ccompiler(module):
         through_ninja(compiler)
 
 
+def patch_build_ext(module):
+    """No extension is skipped because its sources are old: headers and flags count too. What need
+    not be compiled again, ninja knows."""
+    finalize_options = module.build_ext.finalize_options
+
+    def finalize_and_force(self):
+        finalize_options(self)
+        self.force = True
+
+    module.build_ext.finalize_options = finalize_and_force
+
+
 def patch_sysconfig(module):
     """The target's headers, and this Python's own folders.
 
