@@ -88,9 +88,13 @@ pub fn build(
     }
     let _hold = context.components.hold()?;
     let patched = patch(context, fetch(context, locked)?, folder)?;
+    context.interrupt.check()?;
     let built = compile(context, configure(context, patched)?)?;
+    context.interrupt.check()?;
     let packaged = package::package(&built)?;
     let report = audit::check(&built, &packaged)?;
+    // What is handed over is handed over whole.
+    context.interrupt.check()?;
     outputs.claim(&packaged.name.to_string(), &built.locked)?;
     hand_over(&built, &packaged, report, out, begun.elapsed())
 }

@@ -9,6 +9,7 @@ mod package;
 mod python;
 mod registry;
 mod requests;
+mod scripts;
 mod support;
 mod torch;
 mod wrapper;

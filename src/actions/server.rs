@@ -12,8 +12,11 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::memory::Sampler;
 use super::protocol::{Finish, Reply, Request, Start, receive, send};
-use super::{Action, ActionsError, CostBook, MemoryMethod, socket};
+use super::{Action, ActionsError, CostBook, Failure, MemoryMethod, socket};
 use crate::report::{Event, Reporter, next_id};
+
+/// How long the last words of a tool that has ended may be on their way.
+const ARRIVAL: Duration = Duration::from_secs(5);
 
 /// What a server needs to know.
 #[derive(Clone)]
@@ -46,6 +49,8 @@ pub struct Finished {
     pub actions: Vec<Action>,
     /// For how long at least one of them ran.
     pub busy: Duration,
+    /// Why the log does not have all of them.
+    pub unlogged: Option<Arc<std::io::Error>>,
 }
 
 /// Adds up the time in which something runs.
@@ -75,7 +80,9 @@ struct Shared {
     slots: Slots,
     sampler: Sampler,
     record: Mutex<Record>,
+    failures: Mutex<Vec<Failure>>,
     busy: Mutex<Busy>,
+    idle: Condvar,
     reporter: Arc<dyn Reporter>,
     costs: CostBook,
     package: String,
@@ -87,6 +94,8 @@ struct Shared {
 struct Record {
     actions: Vec<Action>,
     log: fs_err::File,
+    /// After it, nothing more is written: a broken line ends the log.
+    unlogged: Option<Arc<std::io::Error>>,
 }
 
 impl Server {
@@ -105,8 +114,10 @@ impl Server {
         let shared = Arc::new(Shared {
             slots: Slots::new(options.jobs),
             sampler: Sampler::start(),
-            record: Mutex::new(Record { actions: Vec::new(), log }),
+            record: Mutex::new(Record { actions: Vec::new(), log, unlogged: None }),
+            failures: Mutex::default(),
             busy: Mutex::default(),
+            idle: Condvar::new(),
             reporter: options.reporter,
             costs: options.costs,
             package: options.package,
@@ -123,8 +134,26 @@ impl Server {
     /// Stops to listen, waits for the wrappers that are still connected, and returns what it saw.
     pub fn finish(mut self) -> Finished {
         self.stop();
-        let actions = std::mem::take(&mut lock(&self.shared.record).actions);
-        Finished { actions, busy: lock(&self.shared.busy).total }
+        let mut record = lock(&self.shared.record);
+        let (actions, unlogged) = (std::mem::take(&mut record.actions), record.unlogged.take());
+        drop(record);
+        let busy = lock(&self.shared.busy).total;
+        Finished { actions, busy, unlogged }
+    }
+
+    /// The tools that failed since ninja last began, in the order in which they did. To be called
+    /// when none runs any more; what the last ones said may still be on its way.
+    pub fn failures(&self) -> Vec<Failure> {
+        let running = |busy: &mut Busy| busy.running > 0;
+        let idle = self.shared.idle.wait_timeout_while(lock(&self.shared.busy), ARRIVAL, running);
+        drop(idle);
+        lock(&self.shared.failures).clone()
+    }
+
+    /// Tells, whenever it is asked, whether a tool is at work.
+    pub fn is_busy(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || lock(&shared.busy).running > 0)
     }
 
     fn stop(&mut self) {
@@ -187,6 +216,11 @@ fn serve(stream: &UnixStream, shared: &Shared) {
         match request {
             Request::Plan { labels } => shared.plan(labels),
             Request::Start(start) => run_action(stream, &mut reader, shared, start),
+            Request::Refuse(refuse) => {
+                shared.failed(Failure::Refused(refuse));
+                // The wrapper ends when it knows that it was heard.
+                let _ = send(stream, &Reply::Go);
+            }
             // Without a start it belongs to nothing.
             Request::Finish(_) => return,
         }
@@ -211,14 +245,22 @@ fn run_action(
     let pid = if pid > 0 { pid } else { -1 };
     shared.sampler.watch(pid);
     lock(&shared.busy).begin();
-    let finish = match receive(reader) {
+    let mut finish = match receive(reader) {
         Ok(Some(Request::Finish(finish))) => Some(finish),
         _ => None,
     };
-    lock(&shared.busy).end();
     let sampled = shared.sampler.take(pid);
-    let wall = finish.map_or(Duration::ZERO, |finish| Duration::from_millis(finish.wall_ms));
-    let success = finish.is_some_and(|finish| finish.exit == 0);
+    let wall = finish.as_ref().map_or(0, |finish| finish.wall_ms);
+    let wall = Duration::from_millis(wall);
+    let success = finish.as_ref().is_some_and(|finish| finish.exit == 0);
+    if !success {
+        let Start { kind, label, source, .. } = start.clone();
+        let exit = finish.as_ref().map(|finish| finish.exit);
+        let said = finish.as_mut().map(|f| std::mem::take(&mut f.said)).unwrap_or_default();
+        shared.failed(Failure::Failed { kind, label, source, exit, said });
+    }
+    lock(&shared.busy).end();
+    shared.idle.notify_all();
     if let Some(finish) = finish {
         shared.record(action(start, finish, sampled));
     }
@@ -227,7 +269,7 @@ fn run_action(
 
 fn action(start: Start, finish: Finish, sampled: u64) -> Action {
     let Start { kind, label, source, output, command, cwd, notes, sms } = start;
-    let Finish { exit, wall_ms, cpu_ms, max_rss } = finish;
+    let Finish { exit, wall_ms, cpu_ms, max_rss, said: _ } = finish;
     Action {
         kind,
         label,
@@ -246,7 +288,13 @@ fn action(start: Start, finish: Finish, sampled: u64) -> Action {
 }
 
 impl Shared {
+    fn failed(&self, failure: Failure) {
+        lock(&self.failures).push(failure);
+    }
+
     fn plan(&self, labels: Vec<String>) {
+        // What failed before was a trial, such as of a configure step.
+        lock(&self.failures).clear();
         let names = labels.iter().map(String::as_str);
         let remaining = self.costs.time_left(&self.package, names, self.jobs);
         self.reporter.report(Event::ActionsPlanned { labels, remaining });
@@ -254,14 +302,10 @@ impl Shared {
 
     fn record(&self, action: Action) {
         let mut record = lock(&self.record);
-        let written =
-            serde_json::to_vec(&action).map_err(std::io::Error::from).and_then(|mut line| {
-                line.push(b'\n');
-                record.log.write_all(&line)
-            });
-        if let Err(error) = written {
-            let note = format!("an action could not be logged: {error}");
-            self.reporter.report(Event::Warning(note));
+        if record.unlogged.is_none() {
+            let line = serde_json::to_vec(&action).map_err(std::io::Error::from);
+            let written = line.and_then(|line| record.log.write_all(&[&line[..], b"\n"].concat()));
+            record.unlogged = written.err().map(Arc::new);
         }
         record.actions.push(action);
     }
@@ -336,7 +380,7 @@ mod tests {
     }
 
     const FINISH: Request =
-        Request::Finish(Finish { exit: 0, wall_ms: 5, cpu_ms: 4, max_rss: 1024 });
+        Request::Finish(Finish { exit: 0, wall_ms: 5, cpu_ms: 4, max_rss: 1024, said: Vec::new() });
 
     fn ask(dir: &Path, label: &str) -> UnixStream {
         let stream = socket::connect(&dir.join("socket")).unwrap();

@@ -100,7 +100,7 @@ impl Requirements<'_> {
         let bench =
             Workbench::create(context, resolved, &recipe, toolchain, torch, &wheels, &folder)?;
         let asked = bench.with_backend(context, &project.build_system, |backend| {
-            Ok(backend.get_requires_for_build_wheel()?)
+            backend.get_requires_for_build_wheel()
         })?;
         let wheels = match asked.iter().all(|requirement| wanted.contains(requirement)) {
             true => declared,
