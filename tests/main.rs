@@ -1,5 +1,6 @@
 //! The integration tests: one binary, driving the xtask executable and the library.
 
+mod archives;
 mod audit;
 mod build;
 mod cli;
@@ -8,6 +9,7 @@ mod full;
 mod package;
 mod python;
 mod registry;
+mod releases;
 mod requests;
 mod scripts;
 mod support;

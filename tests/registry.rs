@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crosswheel::artifact::{Artifact, Input, PartialWheel, Sha256};
 use crosswheel::environment::Environment;
-use crosswheel::net::{Http, NetError, RangeReader, Settings};
+use crosswheel::exec::Interrupt;
+use crosswheel::net::{Download, Http, NetError, RangeReader, Settings};
 use crosswheel::registry::{Registries, RegistryError, RegistryTable};
 use crosswheel::report::{Event, Reporter, Silent};
 use crosswheel::store::{Fetcher, Store};
@@ -17,7 +18,7 @@ use crosswheel::toolchain::lock::ComponentsLock;
 use crosswheel::toolchain::relock::{Relock, Relocked, changes};
 use crosswheel::toolchain::spec::Components;
 use crosswheel::unpack::members;
-use crosswheel::{Class, Error};
+use crosswheel::{Class, Diagnose as _, Error};
 use tempfile::TempDir;
 
 use crate::support::index::{Distribution, Fault, Form, Index, artifact};
@@ -31,13 +32,19 @@ struct Machine {
 }
 
 impl Machine {
+    /// With a client that tries again at once.
     fn new() -> Self {
+        Self::with(patient())
+    }
+
+    fn with(settings: Settings) -> Self {
         let index = Index::start();
         let folder = tempfile::tempdir().unwrap();
         let variables =
             [("PIP_INDEX_URL", index.simple()), ("CROSSWHEEL_DEBIAN_MIRROR", index.url("/debian"))];
         let environment = Environment::new(variables, folder.path());
-        let registries = Registries::new(client(), &environment).with_root(folder.path());
+        let http = Http::new(settings).unwrap();
+        let registries = Registries::new(http, &environment).with_root(folder.path());
         let store = Store::open(folder.path().join("store")).unwrap();
         Self { index, registries, store, _folder: folder }
     }
@@ -53,9 +60,12 @@ impl Machine {
 }
 
 /// Tries again at once.
+fn patient() -> Settings {
+    Settings { attempts: 3, backoff: Duration::ZERO, ..Settings::default() }
+}
+
 fn client() -> Http {
-    let settings = Settings { attempts: 3, backoff: Duration::ZERO, ..Settings::default() };
-    Http::new(settings).unwrap()
+    Http::new(patient()).unwrap()
 }
 
 fn content(length: usize) -> Vec<u8> {
@@ -84,6 +94,59 @@ fn a_dropped_download_goes_on_where_it_broke() {
         3,
         "what is in the store is not asked for again"
     );
+}
+
+#[test]
+fn a_connection_that_stalls_is_given_up_and_taken_up_again() {
+    let machine = Machine::with(Settings {
+        stall_timeout: Duration::from_secs(1),
+        attempts: 2,
+        backoff: Duration::ZERO,
+        ..Settings::default()
+    });
+    let sdist = distribution("foo-1.0.tar.gz", 300_000);
+    machine.index.project("foo", Form::Json, std::slice::from_ref(&sdist));
+    let path = "/files/foo-1.0.tar.gz";
+    machine.index.fail(path, &[Fault::Stall(100_000)]);
+    let locked = artifact("foo", "1.0", &sdist);
+    assert_eq!(machine.fetch(&locked).unwrap(), sdist.content);
+    let ranges: Vec<_> = machine.index.requests(path).into_iter().map(|r| r.range).collect();
+    assert_eq!(ranges, [None, Some("bytes=100000-".to_owned())]);
+
+    let other = distribution("foo-2.0.tar.gz", 1000);
+    machine.index.always_fail("/files/foo-2.0.tar.gz", Fault::Stall(0));
+    machine.index.file("/files/foo-2.0.tar.gz", other.content.clone());
+    machine.index.project("bar", Form::Json, std::slice::from_ref(&other));
+    let error = machine.fetch(&artifact("bar", "2.0", &other)).unwrap_err();
+    assert_eq!(error.class(), Class::Network, "{error}");
+    assert!(error.to_string().ends_with("foo-2.0.tar.gz` stalled: nothing more was sent"), "{error}");
+    assert!(error.hint().unwrap().contains("`PIP_DEFAULT_TIMEOUT`"));
+    assert_eq!(machine.index.requests("/files/foo-2.0.tar.gz").len(), 2);
+}
+
+#[test]
+fn an_interrupted_download_ends_at_once_and_keeps_what_arrived() {
+    let index = Index::start();
+    index.file("/data", content(1_000_000));
+    let interrupt = Interrupt::new();
+    let http = Http::new(Settings { interrupt: interrupt.clone(), ..Settings::default() }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (url, sha256) = (index.url("/data"), Sha256::of(content(1_000_000)));
+    let destination = &folder.path().join("data");
+    let download = Download { url: &url, destination, size: 1_000_000, sha256 };
+    let mut stop_after_some = |received| {
+        if received > 0 {
+            interrupt.raise();
+        }
+    };
+    let error = http.download(&download, &mut stop_after_some).unwrap_err();
+    assert!(matches!(error, NetError::Interrupted { .. }), "{error}");
+    assert_eq!(error.class(), Class::Interrupted);
+    assert!(!destination.exists());
+    assert!(fs_err::metadata(download.partial()).unwrap().len() > 0);
+    let error = http.page(&index.url("/data"), "*/*").unwrap_err();
+    assert!(matches!(error, NetError::Interrupted { .. }), "{error}");
+    assert_eq!(index.requests("/data").len(), 1, "nothing is asked for after an interruption");
 }
 
 #[test]
@@ -194,6 +257,25 @@ fn a_file_that_changed_under_its_name_is_refused() {
     let error = machine.fetch(&locked).unwrap_err();
     assert_eq!(error.class(), Class::Integrity, "{error}");
     assert!(machine.index.requests("/files/foo-1.0.tar.gz").is_empty());
+}
+
+#[test]
+fn a_download_that_was_changed_in_the_store_is_not_built_from() {
+    let machine = Machine::new();
+    let sdist = distribution("foo-1.0.tar.gz", 1000);
+    machine.index.project("foo", Form::Json, std::slice::from_ref(&sdist));
+    let locked = artifact("foo", "1.0", &sdist);
+    machine.fetch(&locked).unwrap();
+    let blob = machine.store.blob_path(&locked.sha256);
+    fs_err::remove_file(&blob).unwrap();
+    fs_err::write(&blob, "loot").unwrap();
+    let error = machine.fetch(&locked).unwrap_err();
+    assert_eq!(error.class(), Class::Integrity, "{error}");
+    let says = [blob.display().to_string(), locked.sha256.to_string(), Sha256::of("loot").to_string()];
+    for text in says {
+        assert!(error.to_string().contains(&text), "{error}");
+    }
+    assert!(error.hint().unwrap().contains("it is downloaded again"));
 }
 
 #[test]

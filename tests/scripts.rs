@@ -11,8 +11,8 @@ fn a_script_that_hangs_is_stopped_and_what_it_waits_for_is_named() {
     let setup = "import subprocess\n\nprint(\"waiting for the moon\", flush=True)\n\
                  subprocess.run([\"sleep\", \"1000\"])\n";
     let source = workplace.source("hangs", &plain_with("setup.py", setup));
-    let run = Run::of(&workplace.build(&source, "dist", &["--max-silence", "3s"]));
-    run.fails(12, &["did not come to an end", "stopped: for 3 s nothing was printed"]);
+    let run = Run::of(&workplace.build(&source, "dist", &["--max-silence", "8s"]));
+    run.fails(12, &["did not come to an end", "stopped: for 8 s nothing was printed"]);
     run.fails(12, &["  running: sleep 1000", "| waiting for the moon", "needs `--max-silence`"]);
     assert!(log_of(&run).contains("waiting for the moon"));
     let run = Run::of(&workplace.build(&source, "dist", &["--max-silence", "3"]));

@@ -159,6 +159,9 @@ impl NetError {
         match error {
             E::BadUri(reason) => Self::BadUrl { url, reason },
             E::Io(source) => Self::from_io(&url, source),
+            E::Timeout(at) if !matches!(at, ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
+                Self::Stalled { url, source: Box::new(error) }
+            }
             E::Timeout(_) | E::HostNotFound | E::ConnectionFailed | E::ConnectProxyFailed(_) => {
                 Self::Connection { url, source: Box::new(error) }
             }
@@ -170,12 +173,12 @@ impl NetError {
     /// `InvalidData`, which no second try mends.
     pub(crate) fn from_io(url: &str, source: io::Error) -> Self {
         let url = redact(url);
-        let kind = source.kind();
-        let source = Box::new(source);
-        match kind {
-            io::ErrorKind::InvalidData => Self::Request { url, source },
-            io::ErrorKind::TimedOut => Self::Stalled { url, source },
-            _ => Self::Connection { url, source },
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+        let stalled = matches!(inner, Some(ureq::Error::Timeout(_)));
+        match source.kind() {
+            _ if stalled => Self::Stalled { url, source: Box::new(source) },
+            io::ErrorKind::InvalidData => Self::Request { url, source: Box::new(source) },
+            _ => Self::Connection { url, source: Box::new(source) },
         }
     }
 }
