@@ -50,7 +50,8 @@ fn zip(entries: &[Entry<'_>]) -> Vec<u8> {
 
 /// Two members with one name, which no writer makes.
 fn zip_with_duplicate() -> Vec<u8> {
-    let bytes = zip(&[(EntryType::Regular, "x/setup.py", "1"), (EntryType::Regular, "x/setup.pz", "2")]);
+    let bytes =
+        zip(&[(EntryType::Regular, "x/setup.py", "1"), (EntryType::Regular, "x/setup.pz", "2")]);
     let mut text = bytes;
     while let Some(at) = text.windows(10).position(|window| window == b"x/setup.pz") {
         text[at + 9] = b'y';

@@ -119,7 +119,10 @@ fn a_connection_that_stalls_is_given_up_and_taken_up_again() {
     machine.index.project("bar", Form::Json, std::slice::from_ref(&other));
     let error = machine.fetch(&artifact("bar", "2.0", &other)).unwrap_err();
     assert_eq!(error.class(), Class::Network, "{error}");
-    assert!(error.to_string().ends_with("foo-2.0.tar.gz` stalled: nothing more was sent"), "{error}");
+    assert!(
+        error.to_string().ends_with("foo-2.0.tar.gz` stalled: nothing more was sent"),
+        "{error}"
+    );
     assert!(error.hint().unwrap().contains("`PIP_DEFAULT_TIMEOUT`"));
     assert_eq!(machine.index.requests("/files/foo-2.0.tar.gz").len(), 2);
 }
@@ -271,7 +274,8 @@ fn a_download_that_was_changed_in_the_store_is_not_built_from() {
     fs_err::write(&blob, "loot").unwrap();
     let error = machine.fetch(&locked).unwrap_err();
     assert_eq!(error.class(), Class::Integrity, "{error}");
-    let says = [blob.display().to_string(), locked.sha256.to_string(), Sha256::of("loot").to_string()];
+    let says =
+        [blob.display().to_string(), locked.sha256.to_string(), Sha256::of("loot").to_string()];
     for text in says {
         assert!(error.to_string().contains(&text), "{error}");
     }

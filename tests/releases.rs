@@ -59,7 +59,8 @@ fn a_yanked_release_is_taken_only_where_it_is_asked_for() {
     let yanked = distribution("foo-2.0.tar.gz", Some("eats files"));
     index.project("foo", Form::Json, &[distribution("foo-1.0.tar.gz", None), yanked.clone()]);
     index.project("bar", Form::Json, &[Distribution { file: "bar-2.0.tar.gz", ..yanked }]);
-    let says = ["every release of `bar`", "was yanked: eats files", "hint: a yanked release is taken"];
+    let says =
+        ["every release of `bar`", "was yanked: eats files", "hint: a yanked release is taken"];
     ask(&index, "bar").fails(3, &says);
 
     // What follows needs torch, which this index has not; the release is chosen before.

@@ -217,8 +217,10 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let fault = next.map(|faults| faults.remove(0)).or(state.always.get(&path).copied());
         (state.files.get(&path).cloned(), fault, state.elsewhere.clone())
     };
-    if let (None, Some(simple), Some(project)) = (&found, elsewhere, path.strip_prefix("/simple/")) {
-        let head = format!("Location: {simple}/{project}\r\nContent-Length: 0\r\nConnection: close");
+    if let (None, Some(simple), Some(project)) = (&found, elsewhere, path.strip_prefix("/simple/"))
+    {
+        let head =
+            format!("Location: {simple}/{project}\r\nContent-Length: 0\r\nConnection: close");
         write!(&mut &*stream, "HTTP/1.1 302 Found\r\n{head}\r\n\r\n")?;
         return stream.shutdown(Shutdown::Write);
     }
