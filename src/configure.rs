@@ -201,7 +201,7 @@ impl Workbench {
         context: &Context,
         system: &BuildSystem,
         act: impl FnOnce(Backend<'_>) -> Result<T, BackendError>,
-    ) -> Result<T, BuildError> {
+    ) -> Result<T> {
         let busy = self.server.is_busy();
         let silence = self.max_silence.map(|limit| Silence { limit, busy });
         let done = act(Backend {
@@ -215,7 +215,7 @@ impl Workbench {
                 finish(context, command.silence(silence.clone()), invocation)
             },
         });
-        done.map_err(|error| BuildError::new(error, &self.server.failures(), self.jobs))
+        done.map_err(|error| BuildError::new(error, &self.server.failures(), self.jobs).into())
     }
 
     /// The variables of the build's processes.

@@ -5,6 +5,7 @@ mod audit;
 mod build;
 mod cli;
 mod disk;
+mod downloads;
 mod faults;
 mod full;
 mod oddities;

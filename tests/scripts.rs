@@ -47,37 +47,43 @@ fn processes_that_a_script_leaves_behind_end_with_the_build() {
     }
 }
 
-/// Kills the compiler of `plain.c`, as the kernel does when memory runs out: it waits for a header
-/// that never comes.
+/// Kills a compiler, as the kernel does when memory runs out: it waits for a header that never
+/// comes.
 const KILLS: &str = r#"
 import os, signal, threading
-from setuptools import Extension, setup
+from setuptools import setup
+from torch.utils.cpp_extension import BuildExtension, CUDAExtension
 
 
 def kill_compiler():
     with open("never.h", "w"):  # Opens when the compiler has opened the other end.
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with open(f"/proc/{pid}/comm") as name:
-                if name.read().strip() == "cc1":
+                if name.read().strip() == "cc1plus":
                     os.kill(int(pid), signal.SIGKILL)
 
 
 if not os.path.exists("never.h"):
     os.mkfifo("never.h")
 threading.Thread(target=kill_compiler, daemon=True).start()
-setup(name="plain", version="1.0", ext_modules=[Extension("plain", ["plain.c"])])
+modules = [CUDAExtension("plain", ["SOURCE"], include_dirs=[os.getcwd()])]
+setup(name="plain", version="1.0", ext_modules=modules, cmdclass={"build_ext": BuildExtension})
 "#;
 
 #[test]
 fn a_compiler_that_is_killed_wants_memory_and_is_no_error_of_the_source() {
     let workplace = Workplace::new("kills");
-    let source = workplace.source("kills", &PLAIN);
-    fs_err::write(source.join("setup.py"), KILLS).unwrap();
-    fs_err::write(source.join("plain.c"), "#include \"never.h\"\n").unwrap();
-    let run = Run::of(&workplace.build(&source, "dist", &["--jobs", "3"]));
-    let says = "`cc1` was killed while `plain.c` was compiled, most likely for want of memory";
-    run.fails(13, &[says, "hint: let fewer compilers run at once: `--jobs` is 3 now"]);
-    assert!(log_of(&run).contains("Killed signal terminated program cc1"));
+    // nvcc preprocesses with the C++ compiler.
+    for file in ["plain.cpp", "kernel.cu"] {
+        let source = workplace.source(file.split('.').next().unwrap(), &PLAIN);
+        let setup = KILLS.replace("SOURCE", file);
+        fs_err::write(source.join("setup.py"), setup).unwrap();
+        fs_err::write(source.join(file), "#include \"never.h\"\n").unwrap();
+        let run = Run::of(&workplace.build(&source, "dist", &["--jobs", "3"]));
+        let says = format!("`cc1plus` was killed while `{file}` was compiled, most likely for");
+        run.fails(13, &[&says, "hint: let fewer compilers run at once: `--jobs` is 3 now"]);
+        assert!(log_of(&run).contains("Killed signal terminated program"));
+    }
 }
 
 /// Builds a program for the target, and runs it.

@@ -234,8 +234,11 @@ fn run_action(
     start: Start,
 ) {
     let _slot = shared.slots.take();
+    lock(&shared.busy).begin();
     if send(stream, &Reply::Go).is_err() {
         // It died while it waited.
+        lock(&shared.busy).end();
+        shared.idle.notify_all();
         return;
     }
     let id = next_id();
@@ -244,7 +247,6 @@ fn run_action(
     let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
     let pid = if pid > 0 { pid } else { -1 };
     shared.sampler.watch(pid);
-    lock(&shared.busy).begin();
     let mut finish = match receive(reader) {
         Ok(Some(Request::Finish(finish))) => Some(finish),
         _ => None,
@@ -351,6 +353,7 @@ impl Drop for Slot<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::Kind;
+    use super::super::protocol::Refuse;
     use super::*;
     use crate::report::Silent;
 
@@ -456,5 +459,49 @@ mod tests {
         drop(stream);
         server.finish();
         assert_eq!(Action::read_log(&log).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_action_that_cannot_be_logged_is_told_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), 1);
+        let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        lock(&server.shared.record).log = full;
+        for label in ["a.o", "b.o"] {
+            let stream = ask(dir.path(), label);
+            assert_eq!(reply(&stream), Some(Reply::Go));
+            send(&stream, &FINISH).unwrap();
+        }
+        let finished = server.finish();
+        assert_eq!(finished.actions.len(), 2);
+        assert_eq!(finished.unlogged.unwrap().kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn what_failed_is_kept_until_ninja_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), 1);
+        let said = vec!["a.c:1:1: error: no".to_owned()];
+        let finish = Finish { exit: 1, wall_ms: 1, cpu_ms: 1, max_rss: 1, said: said.clone() };
+        let stream = ask(dir.path(), "a.o");
+        assert_eq!(reply(&stream), Some(Reply::Go));
+        assert!((server.is_busy())());
+        send(&stream, &Request::Finish(finish)).unwrap();
+        let killed = ask(dir.path(), "b.o");
+        assert_eq!(reply(&killed), Some(Reply::Go));
+        drop(killed);
+        let failures = server.failures();
+        assert!(!(server.is_busy())());
+        let failed = |label: &str, exit, said| {
+            let (kind, label) = (Kind::Compile, label.to_owned());
+            Failure::Failed { kind, label, source: None, exit, said }
+        };
+        assert_eq!(failures, [failed("a.o", Some(1), said), failed("b.o", None, Vec::new())]);
+        let refuse = Refuse { tool: "nvcc".to_owned(), reason: "no".to_owned(), hint: None };
+        let stream = socket::connect(&dir.path().join("socket")).unwrap();
+        send(&stream, &Request::Plan { labels: Vec::new() }).unwrap();
+        send(&stream, &Request::Refuse(refuse.clone())).unwrap();
+        assert_eq!(reply(&stream), Some(Reply::Go));
+        assert_eq!(server.failures(), [Failure::Refused(refuse)]);
     }
 }

@@ -194,7 +194,10 @@ impl Command {
     ) -> Result<End, ExecError> {
         loop {
             if let Some(output) = handle.wait_timeout(POLL)? {
-                return Ok(End::Status(output.status));
+                // A terminal's signal goes to all of its processes: that one ended first is no
+                // failure of its own.
+                let interrupted = interrupt.is_raised() && !output.status.success();
+                return Ok(if interrupted { End::Interrupted } else { End::Status(output.status) });
             }
             let end = if interrupt.is_raised() {
                 End::Interrupted
