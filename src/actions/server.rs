@@ -80,7 +80,7 @@ struct Shared {
     slots: Slots,
     sampler: Sampler,
     record: Mutex<Record>,
-    failures: Mutex<Vec<Failure>>,
+    failures: Mutex<Failures>,
     busy: Mutex<Busy>,
     idle: Condvar,
     reporter: Arc<dyn Reporter>,
@@ -88,6 +88,15 @@ struct Shared {
     package: String,
     jobs: usize,
     stopping: AtomicBool,
+}
+
+/// The tools that failed, of those that matter: a configure step tries compilers in vain, and goes
+/// on.
+#[derive(Debug, Default)]
+struct Failures {
+    list: Vec<Failure>,
+    /// How many ninjas run: each runs several tools at once, and ends after the first that fails.
+    ninjas: usize,
 }
 
 #[derive(Debug)]
@@ -141,13 +150,14 @@ impl Server {
         Finished { actions, busy, unlogged }
     }
 
-    /// The tools that failed since ninja last began, in the order in which they did. To be called
-    /// when none runs any more; what the last ones said may still be on its way.
+    /// The tools that failed since ninja last began, in the order in which they did; without a
+    /// ninja, the last one. To be called when none runs any more; what the last ones said may
+    /// still be on its way.
     pub fn failures(&self) -> Vec<Failure> {
         let running = |busy: &mut Busy| busy.running > 0;
         let idle = self.shared.idle.wait_timeout_while(lock(&self.shared.busy), ARRIVAL, running);
         drop(idle);
-        lock(&self.shared.failures).clone()
+        lock(&self.shared.failures).list.clone()
     }
 
     /// Tells, whenever it is asked, whether a tool is at work.
@@ -212,9 +222,13 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
 /// One wrapper's connection, to its end. Whatever ends it, its slot is free afterwards.
 fn serve(stream: &UnixStream, shared: &Shared) {
     let mut reader = BufReader::new(stream);
+    let mut ninja = None;
     while let Ok(Some(request)) = receive(&mut reader) {
         match request {
-            Request::Plan { labels } => shared.plan(labels),
+            Request::Plan { labels } => {
+                ninja.get_or_insert_with(|| Ninja::begin(shared));
+                shared.plan(labels);
+            }
             Request::Start(start) => run_action(stream, &mut reader, shared, start),
             Request::Refuse(refuse) => {
                 shared.failed(Failure::Refused(refuse));
@@ -291,12 +305,14 @@ fn action(start: Start, finish: Finish, sampled: u64) -> Action {
 
 impl Shared {
     fn failed(&self, failure: Failure) {
-        lock(&self.failures).push(failure);
+        let mut failures = lock(&self.failures);
+        if failures.ninjas == 0 {
+            failures.list.clear();
+        }
+        failures.list.push(failure);
     }
 
     fn plan(&self, labels: Vec<String>) {
-        // What failed before was a trial, such as of a configure step.
-        lock(&self.failures).clear();
         let names = labels.iter().map(String::as_str);
         let remaining = self.costs.time_left(&self.package, names, self.jobs);
         self.reporter.report(Event::ActionsPlanned { labels, remaining });
@@ -310,6 +326,24 @@ impl Shared {
             record.unlogged = written.err().map(Arc::new);
         }
         record.actions.push(action);
+    }
+}
+
+/// A ninja that runs, to the end of its connection.
+struct Ninja<'a>(&'a Shared);
+
+impl<'a> Ninja<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        let mut failures = lock(&shared.failures);
+        failures.ninjas += 1;
+        failures.list.clear();
+        Self(shared)
+    }
+}
+
+impl Drop for Ninja<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.failures).ninjas -= 1;
     }
 }
 
@@ -477,31 +511,44 @@ mod tests {
         assert_eq!(finished.unlogged.unwrap().kind(), std::io::ErrorKind::StorageFull);
     }
 
+    /// A tool that failed, or that was killed with its wrapper.
+    fn fail(dir: &Path, label: &str, exit: Option<u8>) -> Failure {
+        let stream = ask(dir, label);
+        assert_eq!(reply(&stream), Some(Reply::Go));
+        let said = exit.map(|_| "a.c:1:1: error: no".to_owned()).into_iter().collect::<Vec<_>>();
+        if let Some(exit) = exit {
+            let finish = Finish { exit, wall_ms: 1, cpu_ms: 1, max_rss: 1, said: said.clone() };
+            send(&stream, &Request::Finish(finish)).unwrap();
+        }
+        let (kind, label) = (Kind::Compile, label.to_owned());
+        Failure::Failed { kind, label, source: None, exit, said }
+    }
+
     #[test]
-    fn what_failed_is_kept_until_ninja_begins_anew() {
+    fn of_one_ninja_all_failures_are_kept_and_else_the_last() {
         let dir = tempfile::tempdir().unwrap();
         let server = server(dir.path(), 1);
-        let said = vec!["a.c:1:1: error: no".to_owned()];
-        let finish = Finish { exit: 1, wall_ms: 1, cpu_ms: 1, max_rss: 1, said: said.clone() };
-        let stream = ask(dir.path(), "a.o");
-        assert_eq!(reply(&stream), Some(Reply::Go));
+        let running = ask(dir.path(), "a.o");
+        assert_eq!(reply(&running), Some(Reply::Go));
         assert!((server.is_busy())());
-        send(&stream, &Request::Finish(finish)).unwrap();
-        let killed = ask(dir.path(), "b.o");
-        assert_eq!(reply(&killed), Some(Reply::Go));
-        drop(killed);
-        let failures = server.failures();
+        drop(running);
+        server.failures();
         assert!(!(server.is_busy())());
-        let failed = |label: &str, exit, said| {
-            let (kind, label) = (Kind::Compile, label.to_owned());
-            Failure::Failed { kind, label, source: None, exit, said }
-        };
-        assert_eq!(failures, [failed("a.o", Some(1), said), failed("b.o", None, Vec::new())]);
+        fail(dir.path(), "trial.o", Some(1));
+        server.failures();
+        let last = fail(dir.path(), "last trial.o", Some(1));
+        assert_eq!(server.failures(), [last]);
+
+        let ninja = socket::connect(&dir.path().join("socket")).unwrap();
+        send(&ninja, &Request::Plan { labels: Vec::new() }).unwrap();
         let refuse = Refuse { tool: "nvcc".to_owned(), reason: "no".to_owned(), hint: None };
-        let stream = socket::connect(&dir.path().join("socket")).unwrap();
-        send(&stream, &Request::Plan { labels: Vec::new() }).unwrap();
-        send(&stream, &Request::Refuse(refuse.clone())).unwrap();
-        assert_eq!(reply(&stream), Some(Reply::Go));
-        assert_eq!(server.failures(), [Failure::Refused(refuse)]);
+        send(&ninja, &Request::Refuse(refuse.clone())).unwrap();
+        assert_eq!(reply(&ninja), Some(Reply::Go));
+        let mut expected = vec![Failure::Refused(refuse)];
+        for (label, exit) in [("b.o", Some(1)), ("c.o", None)] {
+            expected.push(fail(dir.path(), label, exit));
+            assert_eq!(server.failures(), expected);
+        }
+        drop(ninja);
     }
 }
