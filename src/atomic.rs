@@ -11,16 +11,35 @@ pub(crate) const PLAIN: u32 = 0o666;
 /// What nobody may write: a file whose name says its content.
 pub(crate) const READ_ONLY: u32 = 0o444;
 
+/// A file that is whole and on the disk, beside the place that it will take.
+#[must_use = "it goes with this value, unless it takes its place"]
+pub(crate) struct Staged<'a> {
+    file: tempfile::NamedTempFile,
+    path: &'a Path,
+}
+
+impl<'a> Staged<'a> {
+    /// Writes it. `mode` is as for `open`: the umask applies.
+    pub(crate) fn write(path: &'a Path, mode: u32, bytes: &[u8]) -> io::Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut file = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        Ok(Self { file, path })
+    }
+
+    /// Gives it its place, which needs no more room.
+    pub(crate) fn place(self) -> io::Result<()> {
+        self.file.persist(self.path).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
 /// Writes a file whole or not at all. `mode` is as for `open`: the umask applies.
 pub(crate) fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    Staged::write(path, mode, bytes)?.place()
 }
 
 #[cfg(test)]

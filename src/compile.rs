@@ -6,7 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::Result;
-use crate::actions::{Action, CostBook};
+use crate::actions::{Action, ActionsError, CostBook};
 use crate::configure::{BuildFolder, ConfigureError, Configured};
 use crate::context::Context;
 use crate::exec::Isolation;
@@ -55,7 +55,7 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
     context.reporter.report(Event::Log(folder.log()));
     let built = {
         let _step = Step::start(context.reporter.as_ref(), "building", locked.source.label());
-        bench.with_backend(context, &system, |backend| Ok(backend.build_wheel(&wheels)?))
+        bench.with_backend(context, &system, |backend| backend.build_wheel(&wheels))
     };
     let isolation = bench.isolation().clone();
     let variables = bench.variables();
@@ -70,6 +70,9 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
     }
     costs.save()?;
     let wheel = built?;
+    if let Some(error) = now.unlogged {
+        return Err(ActionsError::from(std::io::Error::new(error.kind(), error)).into());
+    }
     let ran = now.actions.len();
     let actions = latest(Action::read_log(&folder.actions())?);
     let store = context.store.root().to_owned();

@@ -2,18 +2,21 @@
 //! action server, a sandbox and a Python environment.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Result;
 use crate::actions::{CostBook, Finished, Server, ServerOptions};
+use crate::blame::BuildError;
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
-use crate::exec::{Command, Sandbox};
+use crate::exec::{Command, Sandbox, Silence};
 use crate::lock::Locked;
 use crate::patch::Patched;
 use crate::python::answers::TorchAnswers;
-use crate::python::backend::Backend;
+use crate::python::backend::{Backend, BackendError};
 use crate::python::environment::{BuildEnvironment, Parts, Tools};
 use crate::python::launch::{Invocation, Outcome};
 use crate::python::programs;
@@ -129,6 +132,9 @@ pub struct Workbench {
     environment: BuildEnvironment,
     sandbox: Sandbox,
     server: Server,
+    jobs: NonZeroUsize,
+    /// How long a hook may do nothing.
+    max_silence: Option<Duration>,
 }
 
 impl Workbench {
@@ -188,7 +194,8 @@ impl Workbench {
         let mut environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
         let own = recipe.environment.iter().map(|(name, value)| (name.clone(), value.into()));
         environment.set(own);
-        Ok(Self { folder: folder.clone(), environment, sandbox, server })
+        let (jobs, max_silence) = (resolved.jobs, resolved.max_silence);
+        Ok(Self { folder: folder.clone(), environment, sandbox, server, jobs, max_silence })
     }
 
     /// Runs hooks of the backend.
@@ -196,16 +203,22 @@ impl Workbench {
         &self,
         context: &Context,
         system: &BuildSystem,
-        act: impl FnOnce(Backend<'_>) -> Result<T>,
+        act: impl FnOnce(Backend<'_>) -> Result<T, BackendError>,
     ) -> Result<T> {
-        act(Backend {
+        let busy = self.server.is_busy();
+        let silence = self.max_silence.map(|limit| Silence { limit, busy });
+        let done = act(Backend {
             environment: &self.environment,
             system,
             source: &self.folder.source(),
             settings: &indexmap::IndexMap::new(),
             log: &self.folder.log(),
-            launch: &|invocation| run(context, &self.sandbox, invocation),
-        })
+            launch: &|invocation| {
+                let command = self.sandbox.command(&invocation.program, &invocation.dir)?;
+                finish(context, command.silence(silence.clone()), invocation)
+            },
+        });
+        done.map_err(|error| BuildError::new(error, &self.server.failures(), self.jobs).into())
     }
 
     /// The variables of the build's processes.

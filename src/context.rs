@@ -75,7 +75,8 @@ impl Context {
         };
         let store = Store::open(store)?;
         let components = Components::new(store.root());
-        let http = Http::new(Settings::discover(&environment, Path::new("/"))?)?;
+        let settings = Settings::discover(&environment, Path::new("/"))?;
+        let http = Http::new(Settings { interrupt: interrupt.clone(), ..settings })?;
         let mut registries =
             Registries::new(http, &environment).with_tables(config.registries.clone());
         let sources = OnceLock::new();
@@ -143,6 +144,7 @@ impl Context {
 
     /// Gets inputs into the store.
     pub fn fetch(&self, inputs: &[Input]) -> Result<BTreeMap<Sha256, PathBuf>> {
+        self.interrupt.check()?;
         self.store.fetch_inputs(self.fetcher(), inputs)
     }
 

@@ -5,6 +5,7 @@
 //! [`Class`].
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 
 /// What kind of trouble an error is; the command line maps each to a documented exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,10 +26,16 @@ pub enum Class {
     Torch,
     /// The package's own build failed.
     Build,
+    /// The package's own build neither ended nor did anything, and was stopped.
+    Stalled,
+    /// A process of the build was killed, most likely for want of memory.
+    Memory,
     /// What was built violates the target's floors or the package's contract.
     Audit,
     /// Reading or writing local files failed.
     Io,
+    /// No space is left on a disk.
+    DiskFull,
     /// The user, or a signal, stopped it.
     Interrupted,
 }
@@ -57,15 +64,31 @@ impl<E: Diagnose + Send + Sync + 'static> From<E> for Error {
 }
 
 impl Error {
-    /// The kind of trouble.
+    /// The kind of trouble. A full disk is one wherever it was met.
     pub fn class(&self) -> Class {
-        self.0.class()
+        if self.met_full_disk() { Class::DiskFull } else { self.0.class() }
     }
 
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        self.0.hint()
+        let free = || (self.class() == Class::DiskFull).then(|| FREE_SPACE.to_owned());
+        self.0.hint().or_else(free)
     }
+
+    fn met_full_disk(&self) -> bool {
+        std::iter::successors(self.0.source(), |error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    }
+}
+
+/// What helps against a full disk, whichever file met it.
+pub(crate) const FREE_SPACE: &str = "free some space; `CROSSWHEEL_STORE` puts the store, where \
+     everything is built, on another disk, and `--out` the wheels";
+
+/// Whether a tool complains of a full disk, in the words of strerror(3).
+pub(crate) fn tells_full_disk(line: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded"].iter().any(|words| line.contains(words))
 }
 
 impl fmt::Debug for Error {
@@ -83,5 +106,32 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("a file cannot be written")]
+    struct Outer(#[source] io::Error);
+
+    impl Diagnose for Outer {
+        fn class(&self) -> Class {
+            Class::Io
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_one_wherever_it_was_met() {
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        for source in [full(), io::Error::new(full().kind(), full())] {
+            let error = Error::from(Outer(source));
+            assert_eq!(error.class(), Class::DiskFull);
+            assert_eq!(error.hint().as_deref(), Some(FREE_SPACE));
+        }
+        let other = Error::from(Outer(ErrorKind::PermissionDenied.into()));
+        assert_eq!((other.class(), other.hint()), (Class::Io, None));
     }
 }

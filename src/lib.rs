@@ -22,6 +22,7 @@ pub mod actions;
 pub mod artifact;
 mod atomic;
 pub mod audit;
+pub mod blame;
 pub mod compile;
 pub mod configure;
 pub mod context;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::actions::Action;
 use crate::artifact::{Artifact, Input, Sha256};
-use crate::atomic;
+use crate::atomic::{self, Staged};
 use crate::audit::Report;
 use crate::compile::Built;
 use crate::error::{Class, Diagnose};
@@ -108,7 +108,7 @@ pub struct InputEntry {
 
 /// A manifest that cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("the manifest `{path}` cannot be written")]
+#[error("`{path}` cannot be written")]
 pub struct ManifestError {
     /// The file.
     pub path: PathBuf,
@@ -213,8 +213,17 @@ impl Built {
     }
 }
 
-/// Writes a file whole or not at all.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    atomic::write(path, atomic::PLAIN, bytes)
-        .map_err(|source| ManifestError { path: path.to_owned(), source }.into())
+/// Writes files whole, and all or none: all of them lie on their disks before the first takes its
+/// place.
+pub fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
+    let fail = |path: &Path, source| ManifestError { path: path.to_owned(), source };
+    let mut staged = Vec::new();
+    for (path, bytes) in files {
+        let file = Staged::write(path, atomic::PLAIN, bytes).map_err(|e| fail(path, e))?;
+        staged.push((path, file));
+    }
+    for (path, file) in staged {
+        file.place().map_err(|e| fail(path, e))?;
+    }
+    Ok(())
 }

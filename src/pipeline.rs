@@ -13,7 +13,7 @@ use crate::configure::{BuildFolder, configure};
 use crate::context::Context;
 use crate::fetch::{Fetched, fetch};
 use crate::lock::{Locked, lock};
-use crate::manifest::{Manifest, write_file};
+use crate::manifest::{Manifest, write_together};
 use crate::outputs::Outputs;
 use crate::package::{self, Packaged};
 use crate::patch::patch;
@@ -88,9 +88,13 @@ pub fn build(
     }
     let _hold = context.components.hold()?;
     let patched = patch(context, fetch(context, locked)?, folder)?;
+    context.interrupt.check()?;
     let built = compile(context, configure(context, patched)?)?;
+    context.interrupt.check()?;
     let packaged = package::package(&built)?;
     let report = audit::check(&built, &packaged)?;
+    // What is handed over is handed over whole.
+    context.interrupt.check()?;
     outputs.claim(&packaged.name.to_string(), &built.locked)?;
     hand_over(&built, &packaged, report, out, begun.elapsed())
 }
@@ -137,7 +141,7 @@ fn check_writable(out: &Path) -> Result<(), PackageError> {
     Ok(())
 }
 
-/// Puts the wheel and its manifest into the output folder, each whole or not at all.
+/// Puts the wheel and its manifest into the output folder, both or neither.
 fn hand_over(
     built: &Built,
     packaged: &Packaged,
@@ -152,10 +156,12 @@ fn hand_over(
     let record = Manifest::new(built, packaged, report).to_json();
     let bytes = fs_err::read(&packaged.path)
         .map_err(|source| PackageError::Read { path: packaged.path.clone(), source })?;
-    write_file(&wheel, &bytes)?;
-    write_file(&manifest, record.as_bytes())?;
     let remembered = serde_json::to_vec(&product).expect("strings and numbers serialise");
-    write_file(&product_record(&built.folder), &remembered)?;
+    write_together(&[
+        (&wheel, &bytes),
+        (&manifest, record.as_bytes()),
+        (&product_record(&built.folder), &remembered),
+    ])?;
     Ok(product)
 }
 

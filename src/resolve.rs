@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use crate::Result;
 use crate::context::Context;
@@ -30,6 +32,41 @@ pub struct Options {
     pub local_version: Option<String>,
     /// How many compilers may run at once.
     pub jobs: Option<NonZeroUsize>,
+    /// How long a build script may print nothing while no compiler runs.
+    pub max_silence: MaxSilence,
+}
+
+/// How long a build script may print nothing while no compiler runs; `None` for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxSilence(pub Option<Duration>);
+
+impl Default for MaxSilence {
+    /// Half an hour. Scripts that generate sources without a word take minutes; compilers do not
+    /// count.
+    fn default() -> Self {
+        Self(Some(Duration::from_secs(30 * 60)))
+    }
+}
+
+/// Text that is no [`MaxSilence`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a time such as `90s`, `30m` or `2h` is expected, or `never`")]
+pub struct InvalidTime;
+
+impl FromStr for MaxSilence {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        if text == "never" {
+            return Ok(Self(None));
+        }
+        let units = [("s", 1), ("m", 60), ("h", 3600)];
+        let parsed = units.into_iter().find_map(|(unit, seconds)| {
+            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            Some(Duration::from_secs(number.checked_mul(seconds)?))
+        });
+        parsed.filter(|limit| !limit.is_zero()).map(|limit| Self(Some(limit))).ok_or(InvalidTime)
+    }
 }
 
 /// What is built.
@@ -54,6 +91,8 @@ pub struct Resolved {
     pub local_version: Option<String>,
     /// How many compilers may run at once.
     pub jobs: NonZeroUsize,
+    /// How long a build script may print nothing while no compiler runs; `None` for ever.
+    pub max_silence: Option<Duration>,
     /// The time of everything that is written.
     pub time: ArchiveTime,
 }
@@ -77,6 +116,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         full_torch: options.full_torch,
         local_version: options.local_version.clone(),
         jobs: options.jobs.unwrap_or(cores),
+        max_silence: options.max_silence.0,
         time,
     })
 }
@@ -123,3 +163,22 @@ pub fn python(
 
 /// The target where none is named.
 pub const DEFAULT_TARGET: &str = "thor";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        let seconds = |text: &str| text.parse().map(|MaxSilence(limit)| limit.map(|l| l.as_secs()));
+        assert_eq!(seconds("90s"), Ok(Some(90)));
+        assert_eq!(seconds("30m"), Ok(MaxSilence::default().0.map(|l| l.as_secs())));
+        assert_eq!(seconds("2h"), Ok(Some(7200)));
+        assert_eq!(seconds("never"), Ok(None));
+        for text in
+            ["", "5", "0s", "-1m", "1d", "m", "99999999999999999999h", "9999999999999999999h"]
+        {
+            assert_eq!(seconds(text), Err(InvalidTime), "{text}");
+        }
+    }
+}

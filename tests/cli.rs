@@ -28,3 +28,19 @@ fn a_closed_pipe_is_no_panic() {
         assert_eq!(code, Run::of(&xtask(verb)).code, "{verb:?}");
     }
 }
+
+#[test]
+fn the_readme_lists_the_exit_codes_that_there_are() {
+    let read = |path: &str| fs_err::read_to_string(repository().join(path)).unwrap();
+    let (source, readme) = (read("xtask/src/exit_codes.rs"), read("README.md"));
+    let of_source = source.lines().filter_map(|line| {
+        let (_, code) = line.strip_prefix("pub const ")?.split_once(": u8 = ")?;
+        code.trim_end_matches(';').parse::<u8>().ok()
+    });
+    let (_, table) = readme.split_once("## Exit codes").unwrap();
+    let of_table =
+        table.lines().filter_map(|line| line.split('|').nth(1)?.trim().parse::<u8>().ok());
+    let of_source: Vec<_> = of_source.collect();
+    assert!(of_source.len() > 10, "{of_source:?}");
+    assert_eq!(of_table.collect::<Vec<_>>(), of_source);
+}

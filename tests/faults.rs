@@ -34,7 +34,7 @@ pub const PLAIN: [(&str, &str); 3] =
     [("pyproject.toml", PYPROJECT), ("setup.py", SETUP), ("plain.c", MODULE)];
 
 /// [`PLAIN`] with another file in the place of one of that name.
-fn plain_with(path: &'static str, content: &'static str) -> Vec<(&'static str, &'static str)> {
+pub fn plain_with(path: &'static str, content: &'static str) -> Vec<(&'static str, &'static str)> {
     let others = PLAIN.into_iter().filter(|(name, _)| *name != path);
     others.chain([(path, content)]).collect()
 }
@@ -134,8 +134,10 @@ fn a_compiler_error_is_shown_with_the_log() {
     let source =
         workplace.source("syntax", &plain_with("plain.c", "int broken(void) { return 1 }\n"));
     let run = Run::of(&workplace.build(&source, "dist", &[]));
-    run.fails(9, &["plain.c:1:", "error: expected", "failed plain.o"]);
-    assert!(log_of(&run).contains("plain.c:1:"));
+    run.fails(9, &["`plain.c` does not compile (exit code 1)\n  | plain.c:1:", "error: expected"]);
+    run.fails(9, &["failed plain.o"]);
+    assert!(!run.stderr.contains("Traceback"), "{}", run.stderr);
+    assert!(log_of(&run).contains("Traceback"));
     // Nothing of the failed build is in the way of the next.
     fs_err::write(source.join("plain.c"), MODULE).unwrap();
     let product = Run::of(&workplace.build(&source, "dist", &[])).product();
@@ -144,8 +146,8 @@ fn a_compiler_error_is_shown_with_the_log() {
 
 /// The log that a failed run names, which is there.
 #[track_caller]
-fn log_of(run: &Run) -> String {
-    let (_, rest) = run.stderr.rsplit_once("hint: the whole log is in `").expect(&run.stderr);
+pub fn log_of(run: &Run) -> String {
+    let (_, rest) = run.stderr.rsplit_once("the whole log is in `").expect(&run.stderr);
     let path = rest.split('`').next().unwrap();
     fs_err::read_to_string(path).unwrap()
 }
@@ -232,9 +234,12 @@ fn two_steps(workplace: &Workplace) -> std::path::PathBuf {
     workplace.source("steps", &files)
 }
 
-/// Starts the build, and returns when it waits, with all that runs below it.
+/// Starts the build in a process group of its own, as a shell does, and returns when it waits, with
+/// all that runs below it.
 fn start_and_wait(workplace: &Workplace, source: &Path, sandbox: &str) -> (Handle, Vec<Process>) {
-    let command = workplace.build(source, "dist", &[]).env("CROSSWHEEL_SANDBOX", sandbox);
+    let mut words = vec![std::ffi::OsString::from(crate::support::xtask::XTASK)];
+    words.extend(workplace.build_words(source, "dist", &[]));
+    let command = duct::cmd("setsid", words).env("CROSSWHEEL_SANDBOX", sandbox);
     let command = command.stdin_null();
     let handle = command.stdout_capture().stderr_capture().unchecked().start().unwrap();
     eventually("the build waits", || {
@@ -248,8 +253,19 @@ fn start_and_wait(workplace: &Workplace, source: &Path, sandbox: &str) -> (Handl
     (handle, below)
 }
 
-fn stop(handle: Handle, signal: Signal) -> Run {
-    kill(Pid::from_raw(i32::try_from(handle.pids()[0]).unwrap()), signal).unwrap();
+/// Who gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    /// crosswheel alone, as from a scheduler.
+    Process,
+    /// All of its process group, as from a terminal (termios(3), ISIG).
+    Group,
+}
+
+fn stop(handle: Handle, signal: Signal, to: To) -> Run {
+    let pid = i32::try_from(handle.pids()[0]).unwrap();
+    let pid = if to == To::Group { -pid } else { pid };
+    kill(Pid::from_raw(pid), signal).unwrap();
     Run::ended(&handle.into_output().unwrap())
 }
 
@@ -268,7 +284,7 @@ fn a_killed_build_leaves_no_processes_and_goes_on() {
         let workplace = Workplace::new("killed");
         let source = two_steps(&workplace);
         let (handle, below) = start_and_wait(&workplace, &source, sandbox);
-        assert_eq!(stop(handle, Signal::SIGKILL).code, None);
+        assert_eq!(stop(handle, Signal::SIGKILL, To::Process).code, None);
         eventually("all processes are gone", || (!below.iter().any(Process::lives)).then_some(()));
         goes_on(&workplace, &source);
     }
@@ -276,11 +292,19 @@ fn a_killed_build_leaves_no_processes_and_goes_on() {
 
 #[test]
 fn an_interrupted_build_leaves_no_processes_and_goes_on() {
-    for sandbox in ["", "off"] {
+    // By Ctrl-C, by a scheduler, and by a terminal that is closed.
+    let cases = [
+        ("", Signal::SIGINT, To::Group),
+        ("off", Signal::SIGINT, To::Group),
+        ("off", Signal::SIGTERM, To::Process),
+        ("", Signal::SIGHUP, To::Group),
+    ];
+    for (sandbox, signal, to) in cases {
         let workplace = Workplace::new("interrupted");
         let source = two_steps(&workplace);
         let (handle, below) = start_and_wait(&workplace, &source, sandbox);
-        stop(handle, Signal::SIGINT).fails(130, &["interrupted"]);
+        stop(handle, signal, to).fails(130, &["interrupted"]);
+        assert_eq!(fs_err::read_dir(workplace.path("dist")).unwrap().count(), 0);
         let left: Vec<_> = below.iter().filter(|process| process.lives()).collect();
         assert!(left.is_empty(), "{left:?}");
         goes_on(&workplace, &source);

@@ -1,15 +1,21 @@
 //! The integration tests: one binary, driving the xtask executable and the library.
 
+mod archives;
 mod audit;
 mod build;
 mod cli;
+mod disk;
 mod distutils;
+mod downloads;
 mod faults;
 mod full;
+mod oddities;
 mod package;
 mod python;
 mod registry;
+mod releases;
 mod requests;
+mod scripts;
 mod support;
 mod torch;
 mod wrapper;

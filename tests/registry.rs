@@ -23,21 +23,27 @@ use tempfile::TempDir;
 use crate::support::index::{Distribution, Fault, Form, Index, artifact};
 
 /// A machine whose pip is configured for the server.
-struct Machine {
-    index: Index,
+pub struct Machine {
+    pub index: Index,
     registries: Registries,
-    store: Store,
+    pub store: Store,
     _folder: TempDir,
 }
 
 impl Machine {
-    fn new() -> Self {
+    /// With a client that tries again at once.
+    pub fn new() -> Self {
+        Self::with(patient())
+    }
+
+    pub fn with(settings: Settings) -> Self {
         let index = Index::start();
         let folder = tempfile::tempdir().unwrap();
         let variables =
             [("PIP_INDEX_URL", index.simple()), ("CROSSWHEEL_DEBIAN_MIRROR", index.url("/debian"))];
         let environment = Environment::new(variables, folder.path());
-        let registries = Registries::new(client(), &environment).with_root(folder.path());
+        let http = Http::new(settings).unwrap();
+        let registries = Registries::new(http, &environment).with_root(folder.path());
         let store = Store::open(folder.path().join("store")).unwrap();
         Self { index, registries, store, _folder: folder }
     }
@@ -46,103 +52,27 @@ impl Machine {
         Fetcher { registries: &self.registries, reporter: &Silent, offline: false }
     }
 
-    fn fetch(&self, artifact: &Artifact) -> Result<Vec<u8>, Error> {
+    pub fn fetch(&self, artifact: &Artifact) -> Result<Vec<u8>, Error> {
         let found = self.store.fetch_all(self.fetcher(), std::slice::from_ref(artifact))?;
         Ok(fs_err::read(&found[&artifact.sha256]).unwrap())
     }
 }
 
 /// Tries again at once.
-fn client() -> Http {
-    let settings = Settings { attempts: 3, backoff: Duration::ZERO, ..Settings::default() };
-    Http::new(settings).unwrap()
+fn patient() -> Settings {
+    Settings { attempts: 3, backoff: Duration::ZERO, ..Settings::default() }
 }
 
-fn content(length: usize) -> Vec<u8> {
+fn client() -> Http {
+    Http::new(patient()).unwrap()
+}
+
+pub fn content(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i * i % 251) as u8).collect()
 }
 
-fn distribution(file: &'static str, length: usize) -> Distribution {
+pub fn distribution(file: &'static str, length: usize) -> Distribution {
     Distribution { file, content: content(length), yanked: None }
-}
-
-#[test]
-fn a_dropped_download_goes_on_where_it_broke() {
-    let machine = Machine::new();
-    let sdist = distribution("foo-1.0.tar.gz", 300_000);
-    machine.index.project("foo", Form::Json, std::slice::from_ref(&sdist));
-    let path = "/files/foo-1.0.tar.gz";
-    machine
-        .index
-        .fail(path, &[Fault::DropAfter(100_000), Fault::DropAfter(50_000), Fault::Dribble]);
-    assert_eq!(machine.fetch(&artifact("foo", "1.0", &sdist)).unwrap(), sdist.content);
-    let ranges: Vec<_> = machine.index.requests(path).into_iter().map(|r| r.range).collect();
-    assert_eq!(ranges, [None, Some("bytes=100000-".to_owned()), Some("bytes=150000-".to_owned())]);
-    assert_eq!(machine.fetch(&artifact("foo", "1.0", &sdist)).unwrap(), sdist.content);
-    assert_eq!(
-        machine.index.requests(path).len(),
-        3,
-        "what is in the store is not asked for again"
-    );
-}
-
-#[test]
-fn what_a_broken_run_left_is_gone_on_from_even_if_it_is_wrong() {
-    for (left, requests) in [(content(200_000)[..120_000].to_vec(), 1), (vec![0; 120_000], 2)] {
-        let machine = Machine::new();
-        let sdist = distribution("foo-1.0.tar.gz", 200_000);
-        machine.index.project("foo", Form::Json, std::slice::from_ref(&sdist));
-        let locked = artifact("foo", "1.0", &sdist);
-        let partial = machine.store.blob_path(&locked.sha256).with_extension("partial");
-        fs_err::create_dir_all(partial.parent().unwrap()).unwrap();
-        fs_err::write(&partial, left).unwrap();
-        assert_eq!(machine.fetch(&locked).unwrap(), sdist.content);
-        let asked = machine.index.requests("/files/foo-1.0.tar.gz");
-        assert_eq!(asked[0].range.as_deref(), Some("bytes=120000-"));
-        assert_eq!(asked.len(), requests);
-        assert!(!partial.exists());
-    }
-}
-
-#[test]
-fn a_server_that_ignores_ranges_gives_the_whole_file_again() {
-    let machine = Machine::new();
-    let sdist = distribution("foo-1.0.tar.gz", 100_000);
-    machine.index.project("foo", Form::Html, std::slice::from_ref(&sdist));
-    let faults = [Fault::DropAfter(60_000), Fault::IgnoreRange];
-    machine.index.fail("/files/foo-1.0.tar.gz", &faults);
-    assert_eq!(machine.fetch(&artifact("foo", "1.0", &sdist)).unwrap(), sdist.content);
-}
-
-#[test]
-fn a_wrong_file_is_named_with_both_hashes_and_not_kept() {
-    let machine = Machine::new();
-    let sdist = distribution("foo-1.0.tar.gz", 1000);
-    machine.index.project("foo", Form::Json, std::slice::from_ref(&sdist));
-    machine.index.always_fail("/files/foo-1.0.tar.gz", Fault::WrongBytes);
-    let locked = artifact("foo", "1.0", &sdist);
-    let error = machine.fetch(&locked).unwrap_err();
-    assert_eq!(error.class(), Class::Integrity);
-    let mut wrong = sdist.content.clone();
-    wrong[0] ^= 0xff;
-    let shown = error.to_string();
-    assert!(shown.contains(&Sha256::of(&wrong).to_string()), "{shown}");
-    assert!(shown.contains(&locked.sha256.to_string()), "{shown}");
-    let blob = machine.store.blob_path(&locked.sha256);
-    assert_eq!(fs_err::read_dir(blob.parent().unwrap()).unwrap().count(), 0);
-}
-
-#[test]
-fn a_file_of_another_length_is_wrong() {
-    for length in [999, 1001] {
-        let machine = Machine::new();
-        let sdist = distribution("foo-1.0.tar.gz", 1000);
-        machine.index.project("foo", Form::Json, std::slice::from_ref(&sdist));
-        machine.index.file("/files/foo-1.0.tar.gz", content(length));
-        let error = machine.fetch(&artifact("foo", "1.0", &sdist)).unwrap_err();
-        assert_eq!(error.class(), Class::Integrity, "{error}");
-        assert!(error.to_string().contains(&format!("has {length} bytes")), "{error}");
-    }
 }
 
 #[test]

@@ -5,12 +5,14 @@
 //! a process.
 
 pub mod costs;
+mod failure;
 mod memory;
 pub mod protocol;
 mod server;
 pub(crate) mod socket;
 
 pub use costs::{Cost, CostBook};
+pub use failure::{Cause, Failure};
 pub use server::{Finished, Server, ServerOptions};
 
 use std::io::{self, BufRead as _, BufReader};

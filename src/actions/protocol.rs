@@ -24,13 +24,15 @@ pub enum Request {
     Start(Start),
     /// The tool ended.
     Finish(Finish),
+    /// A wrapper cannot do what it is asked to; it says nothing else.
+    Refuse(Refuse),
 }
 
 /// What the server says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// The tool may start.
+    /// The tool may start; a wrapper that refuses to start it may end.
     Go,
 }
 
@@ -57,7 +59,7 @@ pub struct Start {
 }
 
 /// What is known when it has run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Finish {
     /// Exit code; 128 + n where signal n ended it.
@@ -68,6 +70,21 @@ pub struct Finish {
     pub cpu_ms: u64,
     /// The largest resident set of any one of its processes, in bytes.
     pub max_rss: u64,
+    /// What a tool that failed said of it: the first lines that tell of an error, or else the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<String>,
+}
+
+/// Why a wrapper did not start its tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Refuse {
+    /// The tool, by the name it was called by.
+    pub tool: String,
+    /// Why.
+    pub reason: String,
+    /// What can be done about it.
+    pub hint: Option<String>,
 }
 
 /// Writes one message.
@@ -94,7 +111,13 @@ mod tests {
     fn messages_are_one_line_each() {
         let messages = [
             Request::Plan { labels: vec!["a\nb.o".to_owned()] },
-            Request::Finish(Finish { exit: 0, wall_ms: 1, cpu_ms: 2, max_rss: 3 }),
+            Request::Finish(Finish {
+                exit: 0,
+                wall_ms: 1,
+                cpu_ms: 2,
+                max_rss: 3,
+                said: Vec::new(),
+            }),
         ];
         let mut stream = Vec::new();
         for message in &messages {

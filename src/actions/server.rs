@@ -12,8 +12,11 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::memory::Sampler;
 use super::protocol::{Finish, Reply, Request, Start, receive, send};
-use super::{Action, ActionsError, CostBook, MemoryMethod, socket};
+use super::{Action, ActionsError, CostBook, Failure, MemoryMethod, socket};
 use crate::report::{Event, Reporter, next_id};
+
+/// How long the last words of a tool that has ended may be on their way.
+const ARRIVAL: Duration = Duration::from_secs(5);
 
 /// What a server needs to know.
 #[derive(Clone)]
@@ -46,6 +49,8 @@ pub struct Finished {
     pub actions: Vec<Action>,
     /// For how long at least one of them ran.
     pub busy: Duration,
+    /// Why the log does not have all of them.
+    pub unlogged: Option<Arc<std::io::Error>>,
 }
 
 /// Adds up the time in which something runs.
@@ -75,7 +80,9 @@ struct Shared {
     slots: Slots,
     sampler: Sampler,
     record: Mutex<Record>,
+    failures: Mutex<Failures>,
     busy: Mutex<Busy>,
+    idle: Condvar,
     reporter: Arc<dyn Reporter>,
     costs: CostBook,
     package: String,
@@ -83,10 +90,21 @@ struct Shared {
     stopping: AtomicBool,
 }
 
+/// The tools that failed, of those that matter: a configure step tries compilers in vain, and goes
+/// on.
+#[derive(Debug, Default)]
+struct Failures {
+    list: Vec<Failure>,
+    /// How many ninjas run: each runs several tools at once, and ends after the first that fails.
+    ninjas: usize,
+}
+
 #[derive(Debug)]
 struct Record {
     actions: Vec<Action>,
     log: fs_err::File,
+    /// After it, nothing more is written: a broken line ends the log.
+    unlogged: Option<Arc<std::io::Error>>,
 }
 
 impl Server {
@@ -105,8 +123,10 @@ impl Server {
         let shared = Arc::new(Shared {
             slots: Slots::new(options.jobs),
             sampler: Sampler::start(),
-            record: Mutex::new(Record { actions: Vec::new(), log }),
+            record: Mutex::new(Record { actions: Vec::new(), log, unlogged: None }),
+            failures: Mutex::default(),
             busy: Mutex::default(),
+            idle: Condvar::new(),
             reporter: options.reporter,
             costs: options.costs,
             package: options.package,
@@ -123,8 +143,27 @@ impl Server {
     /// Stops to listen, waits for the wrappers that are still connected, and returns what it saw.
     pub fn finish(mut self) -> Finished {
         self.stop();
-        let actions = std::mem::take(&mut lock(&self.shared.record).actions);
-        Finished { actions, busy: lock(&self.shared.busy).total }
+        let mut record = lock(&self.shared.record);
+        let (actions, unlogged) = (std::mem::take(&mut record.actions), record.unlogged.take());
+        drop(record);
+        let busy = lock(&self.shared.busy).total;
+        Finished { actions, busy, unlogged }
+    }
+
+    /// The tools that failed since ninja last began, in the order in which they did; without a
+    /// ninja, the last one. To be called when none runs any more; what the last ones said may
+    /// still be on its way.
+    pub fn failures(&self) -> Vec<Failure> {
+        let running = |busy: &mut Busy| busy.running > 0;
+        let idle = self.shared.idle.wait_timeout_while(lock(&self.shared.busy), ARRIVAL, running);
+        drop(idle);
+        lock(&self.shared.failures).list.clone()
+    }
+
+    /// Tells, whenever it is asked, whether a tool is at work.
+    pub fn is_busy(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || lock(&shared.busy).running > 0)
     }
 
     fn stop(&mut self) {
@@ -183,10 +222,19 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
 /// One wrapper's connection, to its end. Whatever ends it, its slot is free afterwards.
 fn serve(stream: &UnixStream, shared: &Shared) {
     let mut reader = BufReader::new(stream);
+    let mut ninja = None;
     while let Ok(Some(request)) = receive(&mut reader) {
         match request {
-            Request::Plan { labels } => shared.plan(labels),
+            Request::Plan { labels } => {
+                ninja.get_or_insert_with(|| Ninja::begin(shared));
+                shared.plan(labels);
+            }
             Request::Start(start) => run_action(stream, &mut reader, shared, start),
+            Request::Refuse(refuse) => {
+                shared.failed(Failure::Refused(refuse));
+                // The wrapper ends when it knows that it was heard.
+                let _ = send(stream, &Reply::Go);
+            }
             // Without a start it belongs to nothing.
             Request::Finish(_) => return,
         }
@@ -200,8 +248,11 @@ fn run_action(
     start: Start,
 ) {
     let _slot = shared.slots.take();
+    lock(&shared.busy).begin();
     if send(stream, &Reply::Go).is_err() {
         // It died while it waited.
+        lock(&shared.busy).end();
+        shared.idle.notify_all();
         return;
     }
     let id = next_id();
@@ -210,15 +261,22 @@ fn run_action(
     let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
     let pid = if pid > 0 { pid } else { -1 };
     shared.sampler.watch(pid);
-    lock(&shared.busy).begin();
-    let finish = match receive(reader) {
+    let mut finish = match receive(reader) {
         Ok(Some(Request::Finish(finish))) => Some(finish),
         _ => None,
     };
-    lock(&shared.busy).end();
     let sampled = shared.sampler.take(pid);
-    let wall = finish.map_or(Duration::ZERO, |finish| Duration::from_millis(finish.wall_ms));
-    let success = finish.is_some_and(|finish| finish.exit == 0);
+    let wall = finish.as_ref().map_or(0, |finish| finish.wall_ms);
+    let wall = Duration::from_millis(wall);
+    let success = finish.as_ref().is_some_and(|finish| finish.exit == 0);
+    if !success {
+        let Start { kind, label, source, .. } = start.clone();
+        let exit = finish.as_ref().map(|finish| finish.exit);
+        let said = finish.as_mut().map(|f| std::mem::take(&mut f.said)).unwrap_or_default();
+        shared.failed(Failure::Failed { kind, label, source, exit, said });
+    }
+    lock(&shared.busy).end();
+    shared.idle.notify_all();
     if let Some(finish) = finish {
         shared.record(action(start, finish, sampled));
     }
@@ -227,7 +285,7 @@ fn run_action(
 
 fn action(start: Start, finish: Finish, sampled: u64) -> Action {
     let Start { kind, label, source, output, command, cwd, notes, sms } = start;
-    let Finish { exit, wall_ms, cpu_ms, max_rss } = finish;
+    let Finish { exit, wall_ms, cpu_ms, max_rss, said: _ } = finish;
     Action {
         kind,
         label,
@@ -246,6 +304,14 @@ fn action(start: Start, finish: Finish, sampled: u64) -> Action {
 }
 
 impl Shared {
+    fn failed(&self, failure: Failure) {
+        let mut failures = lock(&self.failures);
+        if failures.ninjas == 0 {
+            failures.list.clear();
+        }
+        failures.list.push(failure);
+    }
+
     fn plan(&self, labels: Vec<String>) {
         let names = labels.iter().map(String::as_str);
         let remaining = self.costs.time_left(&self.package, names, self.jobs);
@@ -254,16 +320,30 @@ impl Shared {
 
     fn record(&self, action: Action) {
         let mut record = lock(&self.record);
-        let written =
-            serde_json::to_vec(&action).map_err(std::io::Error::from).and_then(|mut line| {
-                line.push(b'\n');
-                record.log.write_all(&line)
-            });
-        if let Err(error) = written {
-            let note = format!("an action could not be logged: {error}");
-            self.reporter.report(Event::Warning(note));
+        if record.unlogged.is_none() {
+            let line = serde_json::to_vec(&action).map_err(std::io::Error::from);
+            let written = line.and_then(|line| record.log.write_all(&[&line[..], b"\n"].concat()));
+            record.unlogged = written.err().map(Arc::new);
         }
         record.actions.push(action);
+    }
+}
+
+/// A ninja that runs, to the end of its connection.
+struct Ninja<'a>(&'a Shared);
+
+impl<'a> Ninja<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        let mut failures = lock(&shared.failures);
+        failures.ninjas += 1;
+        failures.list.clear();
+        Self(shared)
+    }
+}
+
+impl Drop for Ninja<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.failures).ninjas -= 1;
     }
 }
 
@@ -307,6 +387,7 @@ impl Drop for Slot<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::Kind;
+    use super::super::protocol::Refuse;
     use super::*;
     use crate::report::Silent;
 
@@ -336,7 +417,7 @@ mod tests {
     }
 
     const FINISH: Request =
-        Request::Finish(Finish { exit: 0, wall_ms: 5, cpu_ms: 4, max_rss: 1024 });
+        Request::Finish(Finish { exit: 0, wall_ms: 5, cpu_ms: 4, max_rss: 1024, said: Vec::new() });
 
     fn ask(dir: &Path, label: &str) -> UnixStream {
         let stream = socket::connect(&dir.join("socket")).unwrap();
@@ -412,5 +493,62 @@ mod tests {
         drop(stream);
         server.finish();
         assert_eq!(Action::read_log(&log).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_action_that_cannot_be_logged_is_told_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), 1);
+        let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        lock(&server.shared.record).log = full;
+        for label in ["a.o", "b.o"] {
+            let stream = ask(dir.path(), label);
+            assert_eq!(reply(&stream), Some(Reply::Go));
+            send(&stream, &FINISH).unwrap();
+        }
+        let finished = server.finish();
+        assert_eq!(finished.actions.len(), 2);
+        assert_eq!(finished.unlogged.unwrap().kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    /// A tool that failed, or that was killed with its wrapper.
+    fn fail(dir: &Path, label: &str, exit: Option<u8>) -> Failure {
+        let stream = ask(dir, label);
+        assert_eq!(reply(&stream), Some(Reply::Go));
+        let said = exit.map(|_| "a.c:1:1: error: no".to_owned()).into_iter().collect::<Vec<_>>();
+        if let Some(exit) = exit {
+            let finish = Finish { exit, wall_ms: 1, cpu_ms: 1, max_rss: 1, said: said.clone() };
+            send(&stream, &Request::Finish(finish)).unwrap();
+        }
+        let (kind, label) = (Kind::Compile, label.to_owned());
+        Failure::Failed { kind, label, source: None, exit, said }
+    }
+
+    #[test]
+    fn of_one_ninja_all_failures_are_kept_and_else_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path(), 1);
+        let running = ask(dir.path(), "a.o");
+        assert_eq!(reply(&running), Some(Reply::Go));
+        assert!((server.is_busy())());
+        drop(running);
+        server.failures();
+        assert!(!(server.is_busy())());
+        fail(dir.path(), "trial.o", Some(1));
+        server.failures();
+        let last = fail(dir.path(), "last trial.o", Some(1));
+        assert_eq!(server.failures(), [last]);
+
+        let ninja = socket::connect(&dir.path().join("socket")).unwrap();
+        send(&ninja, &Request::Plan { labels: Vec::new() }).unwrap();
+        let refuse = Refuse { tool: "nvcc".to_owned(), reason: "no".to_owned(), hint: None };
+        send(&ninja, &Request::Refuse(refuse.clone())).unwrap();
+        assert_eq!(reply(&ninja), Some(Reply::Go));
+        let mut expected = vec![Failure::Refused(refuse)];
+        for (label, exit) in [("b.o", Some(1)), ("c.o", None)] {
+            expected.push(fail(dir.path(), label, exit));
+            assert_eq!(server.failures(), expected);
+        }
+        drop(ninja);
     }
 }

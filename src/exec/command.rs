@@ -1,4 +1,4 @@
-//! One run of a tool: a clean environment, a log, a time limit, and no process left behind.
+//! One run of a tool: a clean environment, a log, an end to silence, and no process left behind.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupt;
+use super::silence::{Heard, Silence, waited_for};
 use super::tree::{freeze, kill_descendants};
 use super::{ExecError, exit_code};
 
@@ -29,7 +30,7 @@ pub struct Command {
     variables: BTreeMap<OsString, OsString>,
     dir: PathBuf,
     log: Option<PathBuf>,
-    limit: Option<Duration>,
+    silence: Option<Silence>,
 }
 
 /// How a command ended.
@@ -59,7 +60,7 @@ impl Command {
             variables: BTreeMap::new(),
             dir: dir.into(),
             log: None,
-            limit: None,
+            silence: None,
         }
     }
 
@@ -96,9 +97,9 @@ impl Command {
         self
     }
 
-    /// Kills the command after this time.
-    pub fn limit(mut self, limit: Duration) -> Self {
-        self.limit = Some(limit);
+    /// Kills the command when it has hung for too long. Only [`Command::run`] hears its output.
+    pub fn silence(mut self, silence: Option<Silence>) -> Self {
+        self.silence = silence;
         self
     }
 
@@ -119,11 +120,15 @@ impl Command {
         let handle = expression.start().map_err(|source| self.not_started(source))?;
         // It holds the pipe's other end, without whose closing the output has no end.
         drop(expression);
-        let tail = keep_tail(output, log);
-        let status = self.wait(&handle, begun, interrupt)?;
+        let heard = Heard::now();
+        let tail = keep_tail(output, log, heard.clone());
+        let end = self.wait(&handle, &heard, interrupt)?;
         let wall = begun.elapsed();
         let tail = tail.recv_timeout(DRAIN).unwrap_or_else(|_| Ok(Vec::new()))?;
-        Ok(Finished { status, tail, wall })
+        match end {
+            End::Status(status) => Ok(Finished { status, tail, wall }),
+            stopped => Err(self.stopped(stopped, tail)),
+        }
     }
 
     /// Runs it, and fails where it fails.
@@ -144,14 +149,15 @@ impl Command {
     /// Runs it and returns its standard output as text; standard error goes into the error of a
     /// failure only. For short queries.
     pub fn read(&self, interrupt: &Interrupt) -> Result<String, ExecError> {
-        let begun = Instant::now();
         let handle = self
             .expression()
             .stdout_capture()
             .stderr_capture()
             .start()
             .map_err(|source| self.not_started(source))?;
-        let status = self.wait(&handle, begun, interrupt)?;
+        let End::Status(status) = self.wait(&handle, &Heard::now(), interrupt)? else {
+            return Err(ExecError::Interrupted { program: self.program.clone() });
+        };
         let output = handle.into_output()?;
         if !status.success() {
             let mut tail = Tail::default();
@@ -183,35 +189,56 @@ impl Command {
     fn wait(
         &self,
         handle: &duct::Handle,
-        begun: Instant,
+        heard: &Heard,
         interrupt: &Interrupt,
-    ) -> Result<ExitStatus, ExecError> {
+    ) -> Result<End, ExecError> {
         loop {
             if let Some(output) = handle.wait_timeout(POLL)? {
-                return Ok(output.status);
+                // A terminal's signal goes to all of its processes: that one ended first is no
+                // failure of its own.
+                let interrupted = interrupt.is_raised() && !output.status.success();
+                return Ok(if interrupted { End::Interrupted } else { End::Status(output.status) });
             }
-            let late = self.limit.filter(|limit| begun.elapsed() > *limit);
-            if late.is_none() && !interrupt.is_raised() {
+            let end = if interrupt.is_raised() {
+                End::Interrupted
+            } else if let Some(silence) = self.silence.as_ref().filter(|s| s.is_over(heard)) {
+                End::Silent { limit: silence.limit, running: waited_for(&handle.pids()) }
+            } else {
                 continue;
-            }
+            };
             for pid in handle.pids() {
                 freeze(pid);
                 kill_descendants(pid);
             }
             handle.kill()?;
-            let program = self.program.clone();
-            return Err(match late {
-                Some(limit) => ExecError::TimeLimit { program, limit, log: self.log.clone() },
-                None => ExecError::Interrupted { program },
-            });
+            return Ok(end);
         }
     }
+
+    fn stopped(&self, end: End, tail: Vec<String>) -> ExecError {
+        match end {
+            End::Silent { limit, running } => {
+                ExecError::Silent { limit, running, tail, log: self.log.clone() }
+            }
+            End::Status(_) | End::Interrupted => {
+                ExecError::Interrupted { program: self.program.clone() }
+            }
+        }
+    }
+}
+
+/// What ended a wait.
+enum End {
+    Status(ExitStatus),
+    Interrupted,
+    Silent { limit: Duration, running: Vec<String> },
 }
 
 /// Copies output into the log on a thread of its own, which sends the last lines at the end.
 fn keep_tail(
     mut output: io::PipeReader,
     mut log: Option<fs_err::File>,
+    heard: Heard,
 ) -> Receiver<io::Result<Vec<String>>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
@@ -221,6 +248,7 @@ fn keep_tail(
             match output.read(&mut buffer) {
                 Ok(0) => break Ok(tail.finish()),
                 Ok(n) => {
+                    heard.again();
                     tail.push(&buffer[..n]);
                     if let Some(Err(error)) = log.as_mut().map(|log| log.write_all(&buffer[..n])) {
                         break Err(error);
@@ -319,12 +347,35 @@ mod tests {
         assert_eq!(error.to_string(), "`/nowhere/tool` cannot be started");
     }
 
+    fn silence(busy: impl Fn() -> bool + Send + Sync + 'static) -> Option<Silence> {
+        Some(Silence { limit: Duration::ZERO, busy: std::sync::Arc::new(busy) })
+    }
+
     #[test]
-    fn the_time_limit_stops_it() {
+    fn silence_stops_it_and_what_it_waited_for_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let command = shell("sleep 1000", dir.path()).limit(Duration::ZERO);
+        let command = shell("sleep 1000; :", dir.path()).silence(silence(|| false));
         let error = command.run(&Interrupt::new()).unwrap_err();
-        assert!(matches!(error, ExecError::TimeLimit { .. }));
+        let ExecError::Silent { running, .. } = error else { panic!("{error}") };
+        // As the shell's own argument, where it did not get further.
+        assert!(running[0].contains("sleep 1000"), "{running:?}");
+    }
+
+    #[test]
+    fn what_is_busy_is_not_silent() {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = dir.path().join("ready");
+        nix::unistd::mkfifo(&ready, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        // It ends once it was asked for the second time whether it is silent.
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let busy = move || {
+            if asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+                fs_err::write(&ready, "").unwrap();
+            }
+            true
+        };
+        let command = shell("read -r x < ready; exit 3", dir.path()).silence(silence(busy));
+        assert_eq!(command.run(&Interrupt::new()).unwrap().code(), 3);
     }
 
     #[test]

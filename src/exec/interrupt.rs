@@ -35,6 +35,11 @@ impl Interrupt {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    /// An error once the stop was asked for: for long work between processes.
+    pub fn check(&self) -> Result<(), ExecError> {
+        if self.is_raised() { Err(ExecError::Stopped) } else { Ok(()) }
+    }
+
     /// Whether the stop was asked for.
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::SeqCst)

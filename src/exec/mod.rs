@@ -9,11 +9,13 @@ pub mod capture;
 pub mod command;
 pub mod interrupt;
 pub mod sandbox;
+mod silence;
 pub mod tree;
 
 pub use command::{Command, Finished};
 pub use interrupt::Interrupt;
 pub use sandbox::{Isolation, Sandbox, View};
+pub use silence::Silence;
 
 use std::ffi::OsString;
 use std::io;
@@ -47,14 +49,21 @@ pub enum ExecError {
         /// Where all of its output is.
         log: Option<PathBuf>,
     },
-    /// It ran longer than it may, and was killed.
-    #[error("`{program}` was stopped after {} s", limit.as_secs_f32())]
-    TimeLimit {
-        /// The executable.
-        program: PathBuf,
-        /// How long it had.
+    /// It hung, and was killed.
+    #[error(
+        "stopped: for {} nothing was printed and no compiler ran{}{}",
+        humantime(*limit),
+        waiting(running),
+        tail_block(tail)
+    )]
+    Silent {
+        /// How long it may be silent.
         limit: Duration,
-        /// Where its output is.
+        /// The command lines of the processes that it, or they, waited for.
+        running: Vec<String>,
+        /// Its last lines of output.
+        tail: Vec<String>,
+        /// Where all of its output is.
         log: Option<PathBuf>,
     },
     /// The user, or a signal, stopped crosswheel.
@@ -63,6 +72,9 @@ pub enum ExecError {
         /// The executable.
         program: PathBuf,
     },
+    /// Likewise, while no process ran.
+    #[error("interrupted")]
+    Stopped,
     /// Output is not UTF-8 where it is read as text.
     #[error("`{program}` printed something that is not UTF-8")]
     NotUtf8 {
@@ -81,15 +93,16 @@ impl Diagnose for ExecError {
     fn class(&self) -> Class {
         match self {
             Self::Start { .. } => Class::Toolchain,
-            Self::Failed { .. } | Self::TimeLimit { .. } | Self::NotUtf8 { .. } => Class::Build,
-            Self::Interrupted { .. } => Class::Interrupted,
+            Self::Failed { .. } | Self::NotUtf8 { .. } => Class::Build,
+            Self::Silent { .. } => Class::Stalled,
+            Self::Interrupted { .. } | Self::Stopped => Class::Interrupted,
             Self::Signals(_) | Self::Io(_) => Class::Io,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Failed { log: Some(log), .. } | Self::TimeLimit { log: Some(log), .. } => {
+            Self::Failed { log: Some(log), .. } | Self::Silent { log: Some(log), .. } => {
                 Some(format!("the whole log is in `{}`", log.display()))
             }
             _ => None,
@@ -103,6 +116,19 @@ fn describe(status: ExitStatus) -> String {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "unknown status".to_owned(),
+    }
+}
+
+/// Each on a line of its own.
+fn waiting(running: &[String]) -> String {
+    running.iter().map(|line| format!("\n  running: {line}")).collect()
+}
+
+/// `30 min`, `90 s`.
+fn humantime(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds > 0 && seconds % 60 == 0 => format!("{} min", seconds / 60),
+        _ => format!("{} s", duration.as_secs_f32()),
     }
 }
 
@@ -132,6 +158,19 @@ pub(crate) fn start_inheriting(
 ) -> io::Result<duct::Handle> {
     let expression = duct::cmd(program, args).unchecked();
     hidden.iter().fold(expression, |e, name| e.env_remove(name)).start()
+}
+
+/// [`start_inheriting`], but for standard error, which the caller reads.
+pub(crate) fn start_heard(
+    program: &Path,
+    args: &[OsString],
+    hidden: &[&str],
+) -> io::Result<(duct::Handle, io::PipeReader)> {
+    let (output, input) = io::pipe()?;
+    let expression = duct::cmd(program, args).unchecked().stderr_file(input);
+    // The expression holds the pipe's other end, and goes with the end of this statement.
+    let handle = hidden.iter().fold(expression, |e, name| e.env_remove(name)).start()?;
+    Ok((handle, output))
 }
 
 /// What such a process prints on standard output, whatever its status is; what it prints on

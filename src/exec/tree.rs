@@ -45,6 +45,13 @@ impl ProcessTree {
         }
         found
     }
+
+    /// Of the processes below this one those that have none below them.
+    pub fn leaves(&self, root: i32) -> Vec<i32> {
+        let mut all = self.descendants(root);
+        all.retain(|pid| !self.children.contains_key(pid));
+        all
+    }
 }
 
 /// The parent in a line of `/proc/<pid>/stat` (proc_pid_stat(5)), unless it is a zombie's or a
@@ -105,6 +112,9 @@ mod tests {
         found.sort_unstable();
         assert_eq!(found, [2, 3, 4, 5]);
         assert!(tree.descendants(5).is_empty());
+        let mut leaves = tree.leaves(1);
+        leaves.sort_unstable();
+        assert_eq!(leaves, [2, 5]);
     }
 
     #[test]

@@ -78,16 +78,30 @@ fn keep_log(scratch: TempDir) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What brings a module that a build script imports and no requirement brought; nothing where that
-/// was tried already.
-fn undeclared(error: &BackendError, wanted: &[String]) -> Option<&'static str> {
-    let requirement = provider(error.missing_module()?)?;
-    (!wanted.iter().any(|known| known == requirement)).then_some(requirement)
+/// What a build script wants beside what is declared.
+enum Asked {
+    /// What its backend says.
+    Further(Vec<String>),
+    /// It imports a module that no requirement brought.
+    Undeclared { module: String, requirement: &'static str },
 }
 
-fn undeclared_note(error: &BackendError, requirement: &str) -> String {
-    let module = error.missing_module().unwrap_or_default();
-    format!("the build script imports `{module}` without declaring it: `{requirement}` is added")
+impl Asked {
+    /// Of a hook's answer. A module counts where it is well known and what brings it was not tried.
+    fn of(
+        answer: Result<Vec<String>, BackendError>,
+        wanted: &[String],
+    ) -> Result<Self, BackendError> {
+        let error = match answer {
+            Ok(further) => return Ok(Self::Further(further)),
+            Err(error) => error,
+        };
+        let Some(module) = error.missing_module() else { return Err(error) };
+        match provider(module).filter(|found| !wanted.iter().any(|known| known == found)) {
+            Some(requirement) => Ok(Self::Undeclared { module: module.to_owned(), requirement }),
+            None => Err(error),
+        }
+    }
 }
 
 struct Requirements<'a> {
@@ -115,28 +129,27 @@ impl Requirements<'_> {
             let bench =
                 Workbench::create(context, resolved, &recipe, toolchain, torch, &wheels, &folder)?;
             let asked = bench.with_backend(context, &project.build_system, |backend| {
-                Ok(backend.get_requires_for_build_wheel())
+                Asked::of(backend.get_requires_for_build_wheel(), &wanted)
             })?;
-            match asked {
-                Ok(asked) if asked.iter().all(|requirement| wanted.contains(requirement)) => {
-                    return Ok(Discovered { identity, recipe, wheels: declared });
+            let wheels = match asked {
+                Asked::Undeclared { module, requirement } => {
+                    let note = format!(
+                        "the build script imports `{module}` without declaring it: \
+                         `{requirement}` is added"
+                    );
+                    context.reporter.report(Event::Note(note));
+                    wanted.push(requirement.to_owned());
+                    // The next failure's last lines are its own.
+                    fs_err::remove_file(folder.log()).map_err(LockError::Io)?;
+                    continue;
                 }
-                Ok(asked) => {
+                Asked::Further(asked) if asked.iter().all(|r| wanted.contains(r)) => declared,
+                Asked::Further(asked) => {
                     wanted.extend(asked);
-                    let wheels = self.lock(&wanted, scratch)?;
-                    return Ok(Discovered { identity, recipe, wheels });
+                    self.lock(&wanted, scratch)?
                 }
-                Err(error) => match undeclared(&error, &wanted) {
-                    Some(requirement) => {
-                        let note = undeclared_note(&error, requirement);
-                        context.reporter.report(Event::Note(note));
-                        wanted.push(requirement.to_owned());
-                        // The next failure's last lines are its own.
-                        fs_err::remove_file(folder.log()).map_err(LockError::Io)?;
-                    }
-                    None => return Err(error.into()),
-                },
-            }
+            };
+            return Ok(Discovered { identity, recipe, wheels });
         }
     }
 

@@ -121,6 +121,7 @@ impl Http {
         let mut buffer = vec![0; 128 * 1024];
         loop {
             progress(partial.received);
+            self.go_on(download.url)?;
             let n = match stream.reader.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => n,

@@ -36,7 +36,21 @@ pub enum NetError {
         /// How long the server asked to wait (`Retry-After`).
         retry_after: Option<Duration>,
     },
-    /// The connection failed, stalled or broke.
+    /// The server sends nothing more.
+    #[error("`{url}` stalled: nothing more was sent")]
+    Stalled {
+        /// What was asked for.
+        url: String,
+        /// How it was noticed.
+        source: Source,
+    },
+    /// The user, or a signal, stopped crosswheel.
+    #[error("interrupted before `{url}` was fetched")]
+    Interrupted {
+        /// What was asked for.
+        url: String,
+    },
+    /// The connection failed or broke.
     #[error("the connection to `{url}` failed")]
     Connection {
         /// What was asked for.
@@ -132,7 +146,7 @@ impl NetError {
     /// Whether the same request may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Connection { .. } | Self::Truncated { .. } => true,
+            Self::Connection { .. } | Self::Stalled { .. } | Self::Truncated { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             _ => false,
         }
@@ -145,6 +159,9 @@ impl NetError {
         match error {
             E::BadUri(reason) => Self::BadUrl { url, reason },
             E::Io(source) => Self::from_io(&url, source),
+            E::Timeout(at) if !matches!(at, ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
+                Self::Stalled { url, source: Box::new(error) }
+            }
             E::Timeout(_) | E::HostNotFound | E::ConnectionFailed | E::ConnectProxyFailed(_) => {
                 Self::Connection { url, source: Box::new(error) }
             }
@@ -156,10 +173,12 @@ impl NetError {
     /// `InvalidData`, which no second try mends.
     pub(crate) fn from_io(url: &str, source: io::Error) -> Self {
         let url = redact(url);
-        if source.kind() == io::ErrorKind::InvalidData {
-            Self::Request { url, source: Box::new(source) }
-        } else {
-            Self::Connection { url, source: Box::new(source) }
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+        let stalled = matches!(inner, Some(ureq::Error::Timeout(_)));
+        match source.kind() {
+            _ if stalled => Self::Stalled { url, source: Box::new(source) },
+            io::ErrorKind::InvalidData => Self::Request { url, source: Box::new(source) },
+            _ => Self::Connection { url, source: Box::new(source) },
         }
     }
 }
@@ -168,8 +187,10 @@ impl Diagnose for NetError {
     fn class(&self) -> Class {
         match self {
             Self::WrongSize { .. } | Self::WrongHash { .. } => Class::Integrity,
-            Self::DiskFull { .. } | Self::File { .. } => Class::Io,
+            Self::DiskFull { .. } => Class::DiskFull,
+            Self::File { .. } => Class::Io,
             Self::NoCertificates { .. } | Self::BadProxy { .. } => Class::Usage,
+            Self::Interrupted { .. } => Class::Interrupted,
             _ => Class::Network,
         }
     }
@@ -179,6 +200,11 @@ impl Diagnose for NetError {
             Self::Connection { .. } => Some(
                 "check the network; proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and \
                  `NO_PROXY`"
+                    .to_owned(),
+            ),
+            Self::Stalled { .. } => Some(
+                "where servers are slow, `PIP_DEFAULT_TIMEOUT` is the time to wait, in seconds; \
+                 what arrived is kept, and the next run goes on from there"
                     .to_owned(),
             ),
             Self::Request { .. } => Some(

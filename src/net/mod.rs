@@ -35,6 +35,9 @@ const PAGE_LIMIT: u64 = 256 << 20;
 /// The longest pause that a server's `Retry-After` is granted.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How often a pause looks whether the user wants to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// An HTTP client; clones share connections and counters.
 #[derive(Clone)]
 pub struct Http {
@@ -180,6 +183,7 @@ impl Http {
 
     /// One request; an HTTP error status is an error.
     fn send(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Response<Body>, NetError> {
+        self.go_on(url.as_str())?;
         let (url, authorization) = self.authorize(url);
         let agent = if url.scheme() == "https" { &self.inner.https } else { &self.inner.http };
         let mut request = agent.get(url.as_str());
@@ -246,8 +250,21 @@ impl Http {
             NetError::Status { retry_after: Some(asked), .. } => asked.min(LONGEST_PAUSE),
             _ => self.inner.settings.backoff * 2u32.saturating_pow(failures - 1),
         };
-        std::thread::sleep(pause.min(LONGEST_PAUSE));
+        let mut left = pause.min(LONGEST_PAUSE);
+        while !left.is_zero() && !self.inner.settings.interrupt.is_raised() {
+            let step = left.min(LOOK);
+            std::thread::sleep(step);
+            left -= step;
+        }
         Ok(())
+    }
+
+    /// An error once the user wants to stop.
+    fn go_on(&self, url: &str) -> Result<(), NetError> {
+        match self.inner.settings.interrupt.is_raised() {
+            true => Err(NetError::Interrupted { url: redact(url) }),
+            false => Ok(()),
+        }
     }
 
     fn counted<R: Read>(&self, reader: R) -> Counted<R> {

@@ -9,6 +9,7 @@ use url::Url;
 use super::error::{NetError, redact};
 use super::pip_conf::PipConf;
 use crate::environment::Environment;
+use crate::exec::Interrupt;
 
 /// Bundles of the distributions' CA packages, as OpenSSL's users know them: Debian and Ubuntu,
 /// Fedora, openSUSE, Alpine.
@@ -37,6 +38,8 @@ pub struct Settings {
     pub attempts: u32,
     /// The pause before the second try; each further one is twice as long.
     pub backoff: Duration,
+    /// Raised when the user wants to stop.
+    pub interrupt: Interrupt,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl Default for Settings {
             stall_timeout: Duration::from_secs(60),
             attempts: 5,
             backoff: Duration::from_millis(500),
+            interrupt: Interrupt::new(),
         }
     }
 }

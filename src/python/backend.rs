@@ -11,7 +11,7 @@ use super::environment::BuildEnvironment;
 use super::launch::{Invocation, Launch, tail_block};
 use super::pyproject::BuildSystem;
 use super::shim;
-use crate::error::{Class, Diagnose};
+use crate::error::{Class, Diagnose, FREE_SPACE, tells_full_disk};
 
 /// A hook of PEP 517.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub enum BackendError {
         value: Value,
     },
     /// Python did not start, or was stopped.
-    #[error("`{hook}` of `{backend}` did not run")]
+    #[error("`{hook}` of `{backend}` did not come to an end")]
     Launch {
         /// The hook.
         hook: Hook,
@@ -135,9 +135,9 @@ pub enum BackendError {
     /// The request or the result cannot be exchanged.
     #[error("the files of the build environment cannot be read or written")]
     Io(#[from] std::io::Error),
-    /// The result is not what the runner writes.
-    #[error("the result of a build hook is malformed")]
-    Result(#[from] serde_json::Error),
+    /// The request cannot be written down.
+    #[error("the request to a build hook cannot be written")]
+    Request(#[from] serde_json::Error),
 }
 
 impl Diagnose for BackendError {
@@ -145,22 +145,36 @@ impl Diagnose for BackendError {
         match self {
             Self::Launch { source, .. } => source.class(),
             Self::Io(_) => Class::Io,
+            Self::Ended { code: KILLED, .. } => Class::Memory,
+            Self::Raised(raised) if raised.kind == "MemoryError" => Class::Memory,
+            Self::Raised(raised) if raised.met_full_disk() => Class::DiskFull,
+            Self::Ended { tail, .. } if tail.iter().any(|line| tells_full_disk(line)) => {
+                Class::DiskFull
+            }
             _ => Class::Build,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Raised(raised) => {
-                let undeclared = self.missing_module().map(|module| {
-                    format!(
-                        "the build script imports `{module}`, but no build requirement of the \
-                         package brings it"
-                    )
-                });
-                Some(undeclared.unwrap_or_else(|| whole_log(&raised.log)))
+            Self::Raised(_) | Self::Ended { .. } if self.class() == Class::DiskFull => {
+                Some(FREE_SPACE.to_owned())
             }
+            Self::Raised(raised) => {
+                let undeclared = self.missing_module().map(undeclared);
+                let known = undeclared.or_else(|| foreign_program(raised));
+                Some(known.unwrap_or_else(|| whole_log(&raised.log)))
+            }
+            Self::Ended { code: KILLED, log, .. } => Some(format!(
+                "it was killed, most likely for want of memory: let fewer compilers run at once \
+                 with `--jobs`; {}",
+                whole_log(log)
+            )),
             Self::Ended { log, .. } => Some(whole_log(log)),
+            Self::Launch { source, .. } if source.class() == Class::Stalled => Some(format!(
+                "a script that works without a word for longer needs `--max-silence`; {}",
+                source.hint().unwrap_or_default()
+            )),
             Self::Launch { source, .. } => source.hint(),
             _ => None,
         }
@@ -194,6 +208,41 @@ fn last_lines(log: &[u8]) -> Vec<String> {
 fn whole_log(log: &Path) -> String {
     format!("the whole log is in `{}`", log.display())
 }
+
+fn undeclared(module: &str) -> String {
+    format!(
+        "the build script imports `{module}`, but no build requirement of the package brings it; \
+         `requires = [\"{module}\"]` in `patches/<package>/recipe.toml` adds one, by the name that \
+         it has on the index"
+    )
+}
+
+/// A script that runs what it built for the target. The words are strerror(3)'s, by Python
+/// (`[Errno 8] Exec format error: './tool'`) or by a shell (`sh: 1: ./tool: Exec format error`).
+fn foreign_program(raised: &Exception) -> Option<String> {
+    const WORDS: &str = "Exec format error";
+    let by_python =
+        || Some(raised.message.split_once(&format!("{WORDS}: '"))?.1.split_once('\'')?.0);
+    let by_shell = || {
+        let before = raised.tail.iter().rev().find_map(|line| line.split_once(WORDS))?.0;
+        before.split(": ").filter(|part| part.contains('/')).last()
+    };
+    let program = by_python().or_else(by_shell)?;
+    Some(format!(
+        "`{program}` is a program for the target, which cannot run here; what a build makes by \
+         running its own programs has to come with the source; {}",
+        whole_log(&raised.log)
+    ))
+}
+
+impl Exception {
+    fn met_full_disk(&self) -> bool {
+        tells_full_disk(&self.message) || self.tail.iter().any(|line| tells_full_disk(line))
+    }
+}
+
+/// The exit code of a process that signal 9 ended, as a shell tells it.
+const KILLED: u8 = 128 + 9;
 
 /// What the runner writes.
 #[derive(Debug, Deserialize)]
@@ -309,11 +358,14 @@ impl Backend<'_> {
         let outcome = (self.launch)(&self.invocation(&request, &result))
             .map_err(|source| BackendError::Launch { hook, backend: self.backend(), source })?;
         let log = self.log.to_owned();
-        if !result.exists() {
+        // Where the disk is full, it may be there and broken off.
+        let written =
+            fs_err::read(&result).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let Some(written) = written else {
             let (backend, code, tail) = (self.backend(), outcome.code, outcome.tail);
             return Err(BackendError::Ended { hook, backend, code, tail, log });
-        }
-        match serde_json::from_slice(&fs_err::read(&result)?)? {
+        };
+        match written {
             HookResult::Value(value) => Ok(value),
             HookResult::Error(Raised { kind, message, script }) => {
                 let backend = self.backend();
@@ -366,8 +418,34 @@ mod tests {
         );
         assert_eq!(
             error.hint().unwrap(),
-            "the build script imports `numpy`, but no build requirement of the package brings it"
+            "the build script imports `numpy`, but no build requirement of the package brings it; \
+             `requires = [\"numpy\"]` in `patches/<package>/recipe.toml` adds one, by the name that \
+             it has on the index"
         );
+    }
+
+    #[test]
+    fn a_program_of_the_target_is_named() {
+        let error = raised("OSError", "[Errno 8] Exec format error: './gen'", None);
+        assert!(error.hint().unwrap().starts_with("`./gen` is a program for the target"));
+        for said in [
+            "/bin/sh: 1: ./gen: Exec format error",
+            "bash: ./gen: cannot execute binary file: Exec format error",
+        ] {
+            let mut error = raised("CalledProcessError", "Command './gen' returned 126", None);
+            if let BackendError::Raised(raised) = &mut error {
+                raised.tail.push(said.to_owned());
+            }
+            assert!(error.hint().unwrap().starts_with("`./gen` is"), "{said}");
+        }
+    }
+
+    #[test]
+    fn want_of_memory_and_of_space_have_classes_of_their_own() {
+        assert_eq!(raised("MemoryError", "", None).class(), Class::Memory);
+        let full = raised("OSError", "[Errno 28] No space left on device", None);
+        assert_eq!((full.class(), full.hint().as_deref()), (Class::DiskFull, Some(FREE_SPACE)));
+        assert_eq!(raised("OSError", "", None).class(), Class::Build);
     }
 
     #[test]

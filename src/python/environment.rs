@@ -15,10 +15,10 @@ use serde::Serialize;
 use super::answers::{Answers, TorchAnswers};
 use super::launch::{Invocation, Launch, tail_block};
 use super::lock::UV_OPTIONS;
-use super::programs;
 use super::shim::{self, ToolProject};
 use super::variables::{self, Facts};
-use crate::error::{Class, Diagnose};
+use super::{nvidia_smi, programs};
+use crate::error::{Class, Diagnose, tells_full_disk};
 use crate::exec::View;
 use crate::target::Arch;
 use crate::toolchain::Toolchain;
@@ -131,6 +131,9 @@ pub enum EnvironmentError {
 impl Diagnose for EnvironmentError {
     fn class(&self) -> Class {
         match self {
+            Self::Install { tail } if tail.iter().any(|line| tells_full_disk(line)) => {
+                Class::DiskFull
+            }
             Self::NotPython(_) | Self::Install { .. } => Class::Toolchain,
             Self::TorchFolder(_) => Class::Torch,
             Self::Launch(source) => source.class(),
@@ -196,8 +199,9 @@ impl BuildEnvironment {
         // With the shims in place uv would take this Python for one of the target's machine.
         environment.install_wheels(parts, launch)?;
         programs::link_system(&layout.bin)?;
-        let arch = parts.toolchain.target.arch;
-        programs::write_answering(&layout.bin, arch, parts.jobs)?;
+        let target = &parts.toolchain.target;
+        programs::write_answering(&layout.bin, target.arch, parts.jobs)?;
+        nvidia_smi::write(&layout.bin, target)?;
         for (project, version) in parts.provided {
             project.install(&layout.site, version)?;
         }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::launch::{Invocation, Launch, tail_block};
 use super::tags::Platform;
 use crate::artifact::{Artifact, Sha256};
-use crate::error::{Class, Diagnose};
+use crate::error::{Class, Diagnose, tells_full_disk};
 
 /// What uv needs to resolve.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +94,9 @@ pub enum LockError {
 impl Diagnose for LockError {
     fn class(&self) -> Class {
         match self {
+            Self::Unresolved { tail, .. } if tail.iter().any(|line| tells_full_disk(line)) => {
+                Class::DiskFull
+            }
             Self::Unresolved { tail, .. } if is_unsatisfiable(tail) => Class::Request,
             Self::Unresolved { .. } => Class::Network,
             Self::NoWheel { .. } => Class::Request,

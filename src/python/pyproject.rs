@@ -47,9 +47,9 @@ pub struct Project {
 pub enum ProjectError {
     /// Neither of the files that make a project.
     #[error(
-        "`{0}` is not a Python project: it has neither a `pyproject.toml` that says how it is built nor a `setup.py`"
+        "the source is not a Python project: it has neither a `pyproject.toml` that says how it is built nor a `setup.py`"
     )]
-    NotAProject(PathBuf),
+    NotAProject,
     /// A `pyproject.toml` that is not TOML, or whose tables have other types than the PEPs say.
     #[error("`{path}` is malformed")]
     Malformed {
@@ -77,6 +77,13 @@ impl Diagnose for ProjectError {
             Self::Io(_) => Class::Io,
             _ => Class::Request,
         }
+    }
+
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::NotAProject).then(|| {
+            "name the folder in which one of them lies; an archive has them in its top folder"
+                .to_owned()
+        })
     }
 }
 
@@ -116,7 +123,7 @@ impl Project {
         let PyProject { build_system, project } = pyproject;
         let told = build_system.is_some() || project.is_some();
         if !told && !tree.join("setup.py").is_file() {
-            return Err(ProjectError::NotAProject(tree.to_owned()));
+            return Err(ProjectError::NotAProject);
         }
         let build_system = match build_system {
             None => BuildSystem::legacy(),
@@ -215,7 +222,7 @@ mod tests {
     fn a_pyproject_of_tools_only_makes_no_project() {
         let tree = tree(&[("pyproject.toml", "[tool.black]\nline-length = 100")]);
         let error = Project::read(tree.path()).unwrap_err();
-        assert!(matches!(error, ProjectError::NotAProject(_)));
+        assert!(matches!(error, ProjectError::NotAProject));
         assert_eq!(error.class(), Class::Request);
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::answers::Answers;
+use super::nvidia_smi;
 use crate::artifact::Sha256;
 
 /// The package's name: nothing that a project would take.
@@ -26,7 +27,8 @@ pub fn sysconfigdata(multiarch: &str) -> String {
 /// Digest of the shims' sources, which an environment is made of.
 pub(super) fn digest() -> Sha256 {
     let sources = FILES.iter().map(|(_, source)| *source);
-    Sha256::of(sources.chain([include_str!("shim/sysconfigdata.py")]).collect::<String>())
+    let further = [include_str!("shim/sysconfigdata.py"), nvidia_smi::SCRIPT];
+    Sha256::of(sources.chain(further).collect::<String>())
 }
 
 /// Writes the shims into a site-packages folder, to be loaded by every Python that uses it.

@@ -211,7 +211,11 @@ impl Diagnose for RegistryError {
             Self::UnknownVersion { known, .. } if !known.is_empty() => {
                 Some(format!("there are: {}", known.join(", ")))
             }
-            Self::NoSdist { files, .. } | Self::NoWheel { files, .. } if !files.is_empty() => {
+            Self::NoSdist { files, .. } => Some(format!(
+                "build it from its repository, by `git+URL@REF` or a folder; the release has: {}",
+                files.join(", ")
+            )),
+            Self::NoWheel { files, .. } if !files.is_empty() => {
                 Some(format!("there are: {}", files.join(", ")))
             }
             Self::Yanked { .. } => {

@@ -34,7 +34,8 @@ impl Store {
     /// Makes sure that all of these files are in the store, and says where.
     ///
     /// A file that is there is not downloaded again, one that is named twice is downloaded once,
-    /// and one that another process is downloading is waited for. After an error nothing new is
+    /// and one that another process is downloading is waited for. One that was changed in the store
+    /// is an error that names it. After an error nothing new is
     /// begun, and what is under way is ended first.
     pub fn fetch_all(
         &self,
@@ -54,7 +55,7 @@ impl Store {
         let mut found = BTreeMap::new();
         let mut missing: BTreeMap<Sha256, &Input> = BTreeMap::new();
         for input in inputs {
-            match self.blob(&input.sha256()) {
+            match self.verified_blob(&input.sha256())? {
                 Some(path) => drop(found.insert(input.sha256(), path)),
                 None => drop(missing.insert(input.sha256(), input)),
             }

@@ -19,7 +19,9 @@ const KNOWN: &str = "`.tar.gz`, `.tgz`, `.tar.xz`, `.tar` or `.zip`";
 /// # Errors
 /// [`UnpackError`], where the archive is damaged, hostile or has another shape.
 pub fn sdist(archive: &Path, into: &Path) -> Result<PathBuf, UnpackError> {
-    let mut tree = Tree::new(into, Limits::SOURCE);
+    let size = fs_err::metadata(archive).map(|metadata| metadata.len());
+    let size = size.map_err(|source| UnpackError::Open { archive: archive.to_owned(), source })?;
+    let mut tree = Tree::new(into, Limits::of_source(size));
     tree.begin(archive, &|path| Some(path.to_owned()));
     any(archive, &mut tree)?;
     let top: Vec<_> = tree.top().collect();

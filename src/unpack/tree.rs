@@ -26,6 +26,13 @@ impl Limits {
     /// For the source of a package: vLLM's has 5,000 files, torch's with all its submodules
     /// 60,000 and 1.2 GB.
     pub const SOURCE: Self = Self { entries: 200_000, bytes: 4 << 30 };
+    /// For a source archive of so many bytes: what grows to hundreds of times its size is no
+    /// source. Sources grow to ten times theirs, and deflate allows 1032 times.
+    pub fn of_source(archive: u64) -> Self {
+        let bytes = archive.saturating_mul(200).clamp(64 << 20, Self::SOURCE.bytes);
+        Self { bytes, ..Self::SOURCE }
+    }
+
     /// For a toolchain's component, whose archives are locked by digest: a whole CUDA library
     /// wheel unpacks to 0.9 GB, a torch wheel to 1.5 GB.
     pub const COMPONENT: Self = Self { entries: 200_000, bytes: 8 << 30 };

@@ -12,12 +12,14 @@ use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
+use super::said::Said;
 use super::{Config, WrapperError};
-use crate::actions::protocol::{Finish, Reply, Request, Start, receive, send};
+use crate::actions::protocol::{Finish, Refuse, Reply, Request, Start, receive, send};
 use crate::actions::{Kind, socket};
 use crate::environment::Environment;
+use crate::error::Diagnose as _;
 use crate::exec::tree::kill_descendants;
-use crate::exec::{exit_code, start_inheriting};
+use crate::exec::{exit_code, start_heard, start_inheriting};
 
 /// A real tool's run, as a wrapper worked it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,11 +88,11 @@ impl Call<'_> {
             return Err(fail(io::ErrorKind::UnexpectedEof.into()));
         };
         let begun = Instant::now();
-        let running = self.start()?;
+        let (running, said) = self.start_heard()?;
         let tie = die_with(stream.try_clone().map_err(fail)?);
         let exit = running.finish()?;
         tie.settle();
-        let finish = measure(begun.elapsed(), exit);
+        let finish = Finish { said: said.end(exit), ..measure(begun.elapsed(), exit) };
         // A server that is gone has stopped the tool, whose status says so.
         let _ = send(&stream, &Request::Finish(finish));
         Ok(exit)
@@ -100,6 +102,34 @@ impl Call<'_> {
         let handle = start_inheriting(self.tool, &self.args, self.hidden)
             .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
         Ok(Running { tool: self.tool, handle })
+    }
+
+    /// Starts the tool with an ear on what it says of errors.
+    fn start_heard(&self) -> Result<(Running<'_>, Said), WrapperError> {
+        let (handle, stderr) = start_heard(self.tool, &self.args, self.hidden)
+            .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
+        Ok((Running { tool: self.tool, handle }, Said::listen(stderr)))
+    }
+}
+
+/// Tells the server, where there is one, that a wrapper does not start its tool.
+pub(super) fn refuse(config: &Config, tool: &str, error: &WrapperError) {
+    let Some(stream) = config.socket.as_deref().and_then(|path| socket::connect(path).ok()) else {
+        return;
+    };
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if !reason.contains(&cause.to_string()) {
+            reason.push_str(&format!(": {cause}"));
+        }
+        source = cause.source();
+    }
+    let reason = config.canonical(&reason);
+    let refuse = Refuse { tool: tool.to_owned(), reason, hint: error.hint() };
+    // It is said on standard error too: nothing is lost where nobody listens.
+    if send(&stream, &Request::Refuse(refuse)).is_ok() {
+        let _ = receive::<Reply>(&mut BufReader::new(&stream));
     }
 }
 
@@ -160,5 +190,5 @@ fn measure(wall: Duration, exit: u8) -> Finish {
     let max_rss =
         usage.map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or_default() * 1024);
     let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-    Finish { exit, wall_ms, cpu_ms, max_rss }
+    Finish { exit, wall_ms, cpu_ms, max_rss, said: Vec::new() }
 }

@@ -13,6 +13,7 @@ mod narrow;
 mod ninja;
 mod nvcc;
 mod response;
+mod said;
 mod standard;
 
 pub use config::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Tools};
@@ -144,19 +145,20 @@ pub fn dispatch() -> Option<ExitCode> {
     }
     let config = find_config(&executable)?;
     let nested = executable.parent().is_some_and(|folder| folder.ends_with(install::NESTED));
+    let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let result = load(&config).and_then(|config| {
         let folder = executable.parent().unwrap_or(Path::new("/"));
         let environment = Environment::from_process();
-        match role {
+        let result = match role {
             Role::Ninja => ninja::run(&config, args),
             Role::Nvcc => {
                 nvcc::run(&config, &install::nested_cxx(folder, &config), args, &environment)
             }
             Role::Host(language) => host::run(&config, language, args, nested, &environment),
             Role::Sandbox => Ok(FAILED),
-        }
+        };
+        result.inspect_err(|error| client::refuse(&config, &name, error))
     });
-    let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Some(ExitCode::from(result.unwrap_or_else(|error| {
         complain(&name, &error);
         FAILED

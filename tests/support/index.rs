@@ -19,6 +19,8 @@ pub enum Fault {
     IgnoreRange,
     /// The first byte is another one.
     WrongBytes,
+    /// Nothing follows after so many bytes of the body, until the client gives up.
+    Stall(usize),
     /// The body is sent one byte at a time for its first 64 bytes, each flushed.
     Dribble,
 }
@@ -57,6 +59,8 @@ struct State {
     faults: BTreeMap<String, Vec<Fault>>,
     always: BTreeMap<String, Fault>,
     requests: Vec<Request>,
+    /// The simple index that has what this one has not.
+    elsewhere: Option<String>,
 }
 
 /// The server; it ends when this is dropped.
@@ -88,6 +92,11 @@ impl Index {
     /// The URL of a path, which begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Sends clients on to another simple index for projects that are not here.
+    pub fn send_on(&self, simple: &str) {
+        self.state.lock().unwrap().elsewhere = Some(simple.trim_end_matches('/').to_owned());
     }
 
     /// The URL of the simple index.
@@ -201,13 +210,20 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         }
     }
     let range = request.range.clone();
-    let (found, fault) = {
+    let (found, fault, elsewhere) = {
         let mut state = state.lock().unwrap();
         state.requests.push(request);
         let next = state.faults.get_mut(&path).filter(|faults| !faults.is_empty());
         let fault = next.map(|faults| faults.remove(0)).or(state.always.get(&path).copied());
-        (state.files.get(&path).cloned(), fault)
+        (state.files.get(&path).cloned(), fault, state.elsewhere.clone())
     };
+    if let (None, Some(simple), Some(project)) = (&found, elsewhere, path.strip_prefix("/simple/"))
+    {
+        let head =
+            format!("Location: {simple}/{project}\r\nContent-Length: 0\r\nConnection: close");
+        write!(&mut &*stream, "HTTP/1.1 302 Found\r\n{head}\r\n\r\n")?;
+        return stream.shutdown(Shutdown::Write);
+    }
     answer(stream, found, range, fault)?;
     stream.shutdown(Shutdown::Write)
 }
@@ -246,6 +262,11 @@ fn answer(
     )?;
     match fault {
         Some(Fault::DropAfter(bytes)) => stream.write_all(&body[..bytes.min(length)]),
+        Some(Fault::Stall(bytes)) => {
+            stream.write_all(&body[..bytes.min(length)])?;
+            // Ends when the client closes its end.
+            std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+        }
         Some(Fault::Dribble) => {
             let (slow, rest) = body.split_at(length.min(64));
             for byte in slow {

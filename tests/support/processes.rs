@@ -46,6 +46,18 @@ impl Process {
         Some(Self { pid, started, command: command.replace('\0', " ") })
     }
 
+    /// Everything that runs.
+    pub fn all() -> Vec<Self> {
+        let entries = fs_err::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter_map(Self::find).collect()
+    }
+
+    /// Whether this is in its command line.
+    pub fn is_called(&self, text: &str) -> bool {
+        self.command.contains(text)
+    }
+
     /// Everything that runs below a process.
     pub fn below(pid: u32) -> Vec<Self> {
         let all = ProcessTree::snapshot().descendants(i32::try_from(pid).unwrap());

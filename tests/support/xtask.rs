@@ -4,6 +4,7 @@
 //! unpacked once. What a test leaves there, its build folders and its locks, goes with its
 //! [`Workplace`].
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -72,7 +73,7 @@ impl Run {
 }
 
 /// The executable with arguments.
-pub fn xtask<A: Into<std::ffi::OsString>>(args: impl IntoIterator<Item = A>) -> Expression {
+pub fn xtask<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> Expression {
     duct::cmd(XTASK, args)
 }
 
@@ -120,7 +121,12 @@ impl Workplace {
 
     /// A copy of the fixture `saxpy`: a kernel and a torch operator.
     pub fn saxpy(&self, name: &str) -> PathBuf {
-        let fixture = repository().join("tests/fixtures/saxpy");
+        self.fixture("saxpy", name)
+    }
+
+    /// A copy of a folder of `tests/fixtures`.
+    pub fn fixture(&self, fixture: &str, name: &str) -> PathBuf {
+        let fixture = repository().join("tests/fixtures").join(fixture);
         let folder = self.source(name, &[]);
         for entry in WalkDir::new(&fixture) {
             let entry = entry.unwrap();
@@ -136,9 +142,15 @@ impl Workplace {
 
     /// `build-wheels` of a source, with JSON on standard output, into the folder `out`.
     pub fn build(&self, source: &Path, out: &str, more: &[&str]) -> Expression {
-        let mut words = vec![source.as_os_str().to_owned(), "--out".into(), self.path(out).into()];
+        xtask(self.build_words(source, out, more))
+    }
+
+    /// The arguments of [`Workplace::build`].
+    pub fn build_words(&self, source: &Path, out: &str, more: &[&str]) -> Vec<OsString> {
+        let mut words: Vec<OsString> = ["build-wheels", "--format", "json"].map(Into::into).into();
+        words.extend([source.into(), "--out".into(), self.path(out).into()]);
         words.extend(more.iter().map(Into::into));
-        xtask(["build-wheels".into(), "--format".into(), "json".into()].into_iter().chain(words))
+        words
     }
 
     /// The build folders of a source in the store.

@@ -26,6 +26,12 @@ pub const BUILD: u8 = 9;
 pub const AUDIT: u8 = 10;
 /// Reading or writing local files failed.
 pub const IO: u8 = 11;
+/// The package's own build neither ended nor did anything, and was stopped.
+pub const STALLED: u8 = 12;
+/// A process of the build was killed, most likely for want of memory.
+pub const MEMORY: u8 = 13;
+/// No space is left on a disk.
+pub const DISK_FULL: u8 = 14;
 /// Stopped by the user or a signal (128 + SIGINT).
 pub const INTERRUPTED: u8 = 130;
 
@@ -42,6 +48,9 @@ pub fn of(class: Class) -> u8 {
         Class::Build => BUILD,
         Class::Audit => AUDIT,
         Class::Io => IO,
+        Class::Stalled => STALLED,
+        Class::Memory => MEMORY,
+        Class::DiskFull => DISK_FULL,
         Class::Interrupted => INTERRUPTED,
     }
 }

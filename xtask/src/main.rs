@@ -22,7 +22,8 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = commands::Cli::parse();
-    match commands::run(cli) {
+    let result = commands::run(cli).and_then(|code| Ok(output::check().map(|()| code)?));
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(failure::print_error(&error)),
     }

@@ -110,6 +110,7 @@ impl Selection {
                         full_torch: self.full_torch,
                         local_version: self.local_version.clone(),
                         jobs: self.jobs,
+                        ..Options::default()
                     };
                     builds.extend(requests.iter().map(|r| (r.clone(), options.clone())));
                 }

@@ -9,7 +9,7 @@ use crosswheel::outputs::Outputs;
 use crosswheel::pipeline;
 use crosswheel::plan::plan;
 use crosswheel::request::Request;
-use crosswheel::resolve::Options;
+use crosswheel::resolve::{MaxSilence, Options};
 
 use super::common::{Format, Session, SessionArgs};
 use crate::failure::{self, Failure};
@@ -26,6 +26,10 @@ pub struct Args {
     /// Where the wheels and their manifests go
     #[arg(long, value_name = "DIR", default_value = "dist")]
     out: PathBuf,
+    /// Stop a build script that for so long printed nothing and ran no compiler: such as 90s, 2h
+    /// or never [default: 30m]
+    #[arg(long, value_name = "TIME")]
+    max_silence: Option<MaxSilence>,
     /// Go on with the other wheels when one cannot be built
     #[arg(long)]
     keep_going: bool,
@@ -42,7 +46,10 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
     let out = session.context.environment.current_dir().join(&args.out);
-    let builds = args.selection.builds(&session, &args.requests)?;
+    let mut builds = args.selection.builds(&session, &args.requests)?;
+    for (_, options) in &mut builds {
+        options.max_silence = args.max_silence.unwrap_or_default();
+    }
     let mut run = Run { session: &session, keep_going: args.keep_going, failures: Vec::new() };
     let mut outputs = Outputs::default();
     let locked = run.each(builds, |(request, options)| {

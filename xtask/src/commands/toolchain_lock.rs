@@ -63,7 +63,7 @@ fn lock_components(session: &Session, components: &[String]) -> anyhow::Result<(
     let text = render(&relocked.lock).map_err(crosswheel::Error::from)?;
     let path = folder.join("components.lock");
     if fs_err::read_to_string(&path).ok().as_ref() != Some(&text) {
-        crosswheel::manifest::write_file(&path, text.as_bytes())?;
+        crosswheel::manifest::write_together(&[(&path, text.as_bytes())])?;
     }
     eprintln!("{} components are locked", relocked.lock.component.len());
     Ok(())

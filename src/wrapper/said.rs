@@ -1,0 +1,147 @@
+//! What a tool says on standard error: handed on as it comes, and remembered where it tells of an
+//! error.
+
+use std::collections::VecDeque;
+use std::io::{self, PipeReader, Read as _, Write as _};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// How many lines are remembered.
+const LINES: usize = 12;
+/// Longer lines are cut: templates have names of many kilobytes.
+const LONGEST: usize = 400;
+/// How long a process that the tool left behind may keep its standard error open.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Listens to one tool.
+pub(super) struct Said(Receiver<Lines>);
+
+impl Said {
+    /// Begins to hand on.
+    pub(super) fn listen(mut stderr: PipeReader) -> Self {
+        let (sender, receiver) = channel();
+        thread::spawn(move || {
+            let mut lines = Lines::default();
+            let mut buffer = vec![0; 16 * 1024];
+            loop {
+                match stderr.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(n) => {
+                        lines.push(&buffer[..n]);
+                        // Where nobody reads it any more, the tool still has to end.
+                        let _ = io::stderr().write_all(&buffer[..n]);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            // Nobody waits where the tool was stopped.
+            let _ = sender.send(lines);
+        });
+        Self(receiver)
+    }
+
+    /// When the tool has ended: what it said of its failure, if it failed.
+    pub(super) fn end(self, exit: u8) -> Vec<String> {
+        let lines = self.0.recv_timeout(DRAIN).unwrap_or_default();
+        if exit == 0 { Vec::new() } else { lines.finish() }
+    }
+}
+
+/// The lines from the first that tells of an error on, and the last.
+#[derive(Debug, Default)]
+struct Lines {
+    partial: Vec<u8>,
+    first: Vec<String>,
+    last: VecDeque<String>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                self.complete();
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        let bytes = std::mem::take(&mut self.partial);
+        let line = String::from_utf8_lossy(&bytes);
+        let line: String = line.trim_end().chars().take(LONGEST).collect();
+        if line.is_empty() {
+            return;
+        }
+        let begun = !self.first.is_empty();
+        if self.first.len() < LINES && (begun || tells_error(&line)) {
+            self.first.push(line.clone());
+        }
+        if self.last.len() == LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        self.complete();
+        if self.first.is_empty() { self.last.into() } else { self.first }
+    }
+}
+
+/// Whether a line begins to tell what went wrong: `x.c:1:2: error: …`, `ptxas fatal   : …`,
+/// `error #20014-D: …`, and ld, which has no word for it.
+fn tells_error(line: &str) -> bool {
+    let before_colons = line.rsplit_once(':').map_or("", |(before, _)| before);
+    let word = |part: &str| {
+        let part = part.trim_end().to_ascii_lowercase();
+        part.ends_with("error") || part.ends_with("fatal") || part.contains("error #")
+    };
+    before_colons.split(':').any(word)
+        || ["undefined reference to", "cannot find -l"].iter().any(|words| line.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finish(text: &str) -> Vec<String> {
+        let mut lines = Lines::default();
+        // However the bytes arrive.
+        for bytes in text.as_bytes().chunks(7) {
+            lines.push(bytes);
+        }
+        lines.finish()
+    }
+
+    #[test]
+    fn the_first_error_is_remembered_and_what_follows_it() {
+        let long = "note\n".repeat(100);
+        let said = format!("{long}a.c:1:1: warning: w\na.c:2:1: error: first\n  2 | x\n{long}");
+        let lines = finish(&said);
+        assert_eq!(lines[..2], ["a.c:2:1: error: first", "  2 | x"]);
+        assert_eq!(lines.len(), LINES);
+        assert_eq!(finish("one\n\ntwo"), ["one", "two"]);
+        assert_eq!(finish(&long).len(), LINES);
+    }
+
+    #[test]
+    fn lines_that_tell_of_errors() {
+        for line in [
+            "a.c:1:1: error: expected",
+            "k.cu(3): error: identifier \"x\" is undefined",
+            "k.cu(3): error #20014-D: calling",
+            "a.cc:1:10: fatal error: b.h: No such file or directory",
+            "ptxas fatal   : Unresolved extern function 'f'",
+            "nvcc error   : 'cicc' died due to signal 9 (Kill signal)",
+            "x.c:(.text+0x8): undefined reference to `f'",
+            "ld: cannot find -lfoo: No such file or directory",
+        ] {
+            assert!(tells_error(line), "{line}");
+        }
+        for line in ["error.h:1:1: warning: unused", "In file included from error.h:1:", "error"] {
+            assert!(!tells_error(line), "{line}");
+        }
+    }
+}
