@@ -10,6 +10,7 @@ pub mod backend;
 pub mod environment;
 pub mod launch;
 pub mod lock;
+pub mod pep508;
 pub mod programs;
 pub mod pyproject;
 pub mod requirements;
