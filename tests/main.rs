@@ -6,6 +6,7 @@ mod cli;
 mod faults;
 mod full;
 mod package;
+mod properties;
 mod python;
 mod registry;
 mod requests;
