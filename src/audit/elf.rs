@@ -19,6 +19,12 @@ pub enum ElfError {
     /// Headers or tables that point nowhere.
     #[error("its ELF tables are malformed")]
     Malformed(#[from] object::read::Error),
+    /// Names that overlap, so that they are longer together than the file could hold.
+    #[error("its names are longer than the file that holds them")]
+    Names,
+    /// Sections that overlap.
+    #[error("its sections are larger than the file that holds them")]
+    Sections,
 }
 
 /// An ELF file: what a report shows, and its dynamic symbols.
@@ -90,7 +96,7 @@ impl Elf {
 }
 
 /// The bytes of all sections of these names, in the file's order. A section that lies outside the
-/// file is malformed.
+/// file is malformed, and so are sections that overlap so much that they are larger than it.
 pub fn sections<'a>(bytes: &'a [u8], names: &[&str]) -> Result<Vec<&'a [u8]>, ElfError> {
     fn of<'a, H: FileHeader<Endian = Endianness>>(
         bytes: &'a [u8],
@@ -100,10 +106,13 @@ pub fn sections<'a>(bytes: &'a [u8], names: &[&str]) -> Result<Vec<&'a [u8]>, El
         let endian = header.endian()?;
         let table = header.sections(endian, bytes)?;
         let mut found = Vec::new();
+        let mut left = bytes.len();
         for section in table.iter() {
             let name = table.section_name(endian, section)?;
             if names.iter().any(|n| n.as_bytes() == name) {
-                found.push(section.data(endian, bytes)?);
+                let data = section.data(endian, bytes)?;
+                left = left.checked_sub(data.len()).ok_or(ElfError::Sections)?;
+                found.push(data);
             }
         }
         Ok(found)
@@ -115,8 +124,25 @@ pub fn sections<'a>(bytes: &'a [u8], names: &[&str]) -> Result<Vec<&'a [u8]>, El
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// How often, on average, a byte of a file may stand in a name. Names end alike and share their
+/// bytes, and every symbol repeats the names of its version and library, which are short.
+const SHARING: usize = 16;
+
+/// Takes names out of a file, as many as it can hold: where each begins within the one before, the
+/// square of its size would be copied.
+struct Names {
+    left: usize,
+}
+
+impl Names {
+    fn of(file: &[u8]) -> Self {
+        Self { left: file.len().saturating_mul(SHARING) }
+    }
+
+    fn text(&mut self, name: &[u8]) -> Result<String, ElfError> {
+        self.left = self.left.checked_sub(name.len()).ok_or(ElfError::Names)?;
+        Ok(String::from_utf8_lossy(name).into_owned())
+    }
 }
 
 fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfError> {
@@ -138,9 +164,10 @@ fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Elf, ElfErro
         undefined: Vec::new(),
         defined: Vec::new(),
     };
-    read_dynamic(&file, &mut facts)?;
-    read_needed_versions(&file, &mut facts)?;
-    read_symbols(&file, &mut facts)?;
+    let mut names = Names::of(bytes);
+    read_dynamic(&file, &mut names, &mut facts)?;
+    read_needed_versions(&file, &mut names, &mut facts)?;
+    read_symbols(&file, &mut names, &mut facts)?;
     let modules = facts.defined.iter().filter_map(|s| s.name.strip_prefix("PyInit_"));
     facts.python_module = modules.min().map(str::to_owned);
     Ok(facts)
@@ -162,16 +189,19 @@ fn has_executable_stack<H: FileHeader<Endian = Endianness>>(
 
 fn read_dynamic<H: FileHeader<Endian = Endianness>>(
     file: &ElfFile<'_, H>,
+    names: &mut Names,
     facts: &mut Elf,
 ) -> Result<(), ElfError> {
     let table = file.elf_dynamic_table()?;
-    let folders = |path: &[u8]| text(path).split(':').map(str::to_owned).collect::<Vec<_>>();
+    let folders = |names: &mut Names, path: &[u8]| -> Result<Vec<String>, ElfError> {
+        Ok(names.text(path)?.split(':').map(str::to_owned).collect())
+    };
     for entry in table.iter() {
         match entry.tag {
-            elf::DT_SONAME => facts.soname = Some(text(table.string(entry)?)),
-            elf::DT_NEEDED => facts.needed.push(text(table.string(entry)?)),
-            elf::DT_RPATH => facts.rpath.extend(folders(table.string(entry)?)),
-            elf::DT_RUNPATH => facts.runpath.extend(folders(table.string(entry)?)),
+            elf::DT_SONAME => facts.soname = Some(names.text(table.string(entry)?)?),
+            elf::DT_NEEDED => facts.needed.push(names.text(table.string(entry)?)?),
+            elf::DT_RPATH => facts.rpath.extend(folders(names, table.string(entry)?)?),
+            elf::DT_RUNPATH => facts.runpath.extend(folders(names, table.string(entry)?)?),
             elf::DT_TEXTREL => facts.text_relocations = true,
             elf::DT_FLAGS => {
                 facts.text_relocations |= entry.val & elf::DF_TEXTREL.0 != 0;
@@ -184,6 +214,7 @@ fn read_dynamic<H: FileHeader<Endian = Endianness>>(
 
 fn read_needed_versions<H: FileHeader<Endian = Endianness>>(
     file: &ElfFile<'_, H>,
+    names: &mut Names,
     facts: &mut Elf,
 ) -> Result<(), ElfError> {
     let (endian, sections) = (file.endian(), file.elf_section_table());
@@ -192,10 +223,10 @@ fn read_needed_versions<H: FileHeader<Endian = Endianness>>(
     };
     let strings = sections.strings(endian, file.data(), link)?;
     while let Some((need, mut versions)) = needs.next()? {
-        let library = text(need.file(endian, strings)?);
-        let names = facts.needed_versions.entry(library).or_default();
+        let library = names.text(need.file(endian, strings)?)?;
+        let needed = facts.needed_versions.entry(library).or_default();
         while let Some(version) = versions.next()? {
-            names.insert(text(version.name(endian, strings)?));
+            needed.insert(names.text(version.name(endian, strings)?)?);
         }
     }
     Ok(())
@@ -203,6 +234,7 @@ fn read_needed_versions<H: FileHeader<Endian = Endianness>>(
 
 fn read_symbols<H: FileHeader<Endian = Endianness>>(
     file: &ElfFile<'_, H>,
+    names: &mut Names,
     facts: &mut Elf,
 ) -> Result<(), ElfError> {
     let endian = file.endian();
@@ -216,9 +248,9 @@ fn read_symbols<H: FileHeader<Endian = Endianness>>(
         }
         let version = versions.version(versions.version_index(endian, index).index())?;
         let described = Symbol {
-            name: text(name),
-            version: version.map(|v| text(v.name())),
-            library: version.and_then(|v| v.file()).map(text),
+            name: names.text(name)?,
+            version: version.map(|v| names.text(v.name())).transpose()?,
+            library: version.and_then(|v| v.file()).map(|file| names.text(file)).transpose()?,
             weak: binding == elf::STB_WEAK,
         };
         let hidden = [elf::STV_HIDDEN, elf::STV_INTERNAL].contains(&symbol.st_visibility());

@@ -17,13 +17,16 @@ use crate::package::{WheelArchive, parallel};
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// How much of a file tells what it is.
 const MAGIC_LENGTH: u64 = 4;
+/// The most bytes of a file of `.dist-info`: a `RECORD` has some 150 for each member, of which the
+/// largest wheels have 100,000.
+const LONGEST_KEPT: u64 = 64 << 20;
 
 /// Digest and size of a member as it really is, and its bytes where the audit needs them.
 pub(super) struct MemberFacts {
     pub(super) path: String,
     pub(super) sha256: Sha256,
     pub(super) size: u64,
-    /// The whole member: of `.dist-info` only.
+    /// The whole member, of the few of `.dist-info` that are looked into.
     pub(super) bytes: Option<Vec<u8>>,
     elf: Option<Result<(Elf, Vec<Fatbin>), Unreadable>>,
 }
@@ -73,14 +76,16 @@ fn inspect_shared_object(path: &Path, bytes: &[u8]) -> Result<Inspection, AuditE
 fn inspect_wheel(path: &Path) -> Result<Inspection, AuditError> {
     let read = |source| AuditError::Read { path: path.to_owned(), source };
     let archive = WheelArchive::open(path)?;
+    let keep = wheel::looked_into(&archive);
     let (whole, members) = std::thread::scope(|scope| {
         let whole = scope.spawn(|| Sha256::of_reader(fs_err::File::open(path)?));
         let members = parallel::map(
             archive.members(),
             |m| m.size,
             |member| {
+                let keep = keep.contains(member.path.as_str());
                 let consume =
-                    |reader: &mut dyn Read| read_member(reader, &member.path, member.size);
+                    |reader: &mut dyn Read| read_member(reader, &member.path, member.size, keep);
                 archive.with_member(member, consume)
             },
         );
@@ -117,12 +122,19 @@ fn inspect_wheel(path: &Path) -> Result<Inspection, AuditError> {
     Ok(inspection)
 }
 
-/// Reads a member: to memory where it is ELF or metadata, else only its digest.
-fn read_member(reader: &mut dyn Read, path: &str, size: u64) -> io::Result<MemberFacts> {
+/// Reads a member: to memory where it is ELF or is to be kept, else only its digest.
+fn read_member(
+    reader: &mut dyn Read,
+    path: &str,
+    size: u64,
+    keep: bool,
+) -> io::Result<MemberFacts> {
     let mut head = Vec::new();
     reader.take(MAGIC_LENGTH).read_to_end(&mut head)?;
     let is_elf = Elf::is_elf(&head);
-    let keep = crate::package::archive::dist_info_stem(path).is_some();
+    if keep && size > LONGEST_KEPT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long for metadata"));
+    }
     if !is_elf && !keep {
         let (sha256, size) = Sha256::of_reader(head.as_slice().chain(reader))?;
         return Ok(MemberFacts { path: path.to_owned(), sha256, size, bytes: None, elf: None });

@@ -11,12 +11,22 @@ use crate::package::record::{self, hash_field};
 use crate::package::{WheelName, WheelTags, metadata};
 use crate::target::Arch;
 
+/// The files of `.dist-info` that are looked at.
+const READ: [&str; 3] = ["METADATA", "RECORD", "WHEEL"];
+
+/// The paths of the members that [`check`] and [`facts`] look into: of each name the first.
+pub(super) fn looked_into(archive: &WheelArchive) -> BTreeSet<&str> {
+    let paths = || archive.members().iter().map(|member| member.path.as_str());
+    READ.iter().filter_map(|name| paths().find(|path| is_dist_info(path, name))).collect()
+}
+
+fn is_dist_info(path: &str, name: &str) -> bool {
+    dist_info_stem(path).is_some_and(|stem| path == format!("{stem}.dist-info/{name}"))
+}
+
 /// A file of `.dist-info`.
 fn dist_info<'a>(members: &'a [MemberFacts], name: &str) -> Option<&'a [u8]> {
-    let wanted = |m: &&MemberFacts| {
-        dist_info_stem(&m.path).is_some_and(|stem| m.path == format!("{stem}.dist-info/{name}"))
-    };
-    members.iter().find(wanted)?.bytes.as_deref()
+    members.iter().find(|m| is_dist_info(&m.path, name))?.bytes.as_deref()
 }
 
 fn file_name(archive: &WheelArchive) -> String {

@@ -11,6 +11,7 @@ pub mod environment;
 pub mod launch;
 pub mod lock;
 mod nvidia_smi;
+pub mod pep508;
 pub mod programs;
 pub mod pyproject;
 pub mod requirements;

@@ -7,6 +7,7 @@ use pep508_rs::{
     MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree, PackageName, Requirement, VersionOrUrl,
 };
 
+use super::pep508;
 use crate::error::{Class, Diagnose};
 use crate::target::Arch;
 
@@ -114,9 +115,8 @@ pub fn sort(
 ) -> Result<Sorted, RequirementError> {
     let mut sorted = Sorted::default();
     for text in requirements {
-        let mut requirement = Requirement::from_str(text).map_err(|source| {
-            RequirementError::Malformed { text: text.clone(), source: Box::new(source) }
-        })?;
+        let malformed = |source| RequirementError::Malformed { text: text.clone(), source };
+        let mut requirement = pep508::parse(text).map_err(malformed)?;
         if !requirement.evaluate_markers(markers, &[]) {
             continue;
         }

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use pep440_rs::{Version, VersionSpecifiers};
-use pep508_rs::{Requirement, VerbatimUrl};
+use pep508_rs::Requirement;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::Recipe;
 use crate::audit::{self, Waiver};
+use crate::python::pep508;
 
 /// `recipe.toml`: the package's own layer, then tables by version and by target.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Written {
     environment: BTreeMap<Variable, String>,
-    requires: Vec<Requirement<VerbatimUrl>>,
+    #[serde(deserialize_with = "pep508::deserialize_all")]
+    requires: Vec<Requirement>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
     version: Vec<VersionLayer>,
@@ -27,7 +29,8 @@ pub(super) struct Written {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Layer {
     environment: BTreeMap<Variable, String>,
-    requires: Vec<Requirement<VerbatimUrl>>,
+    #[serde(deserialize_with = "pep508::deserialize_all")]
+    requires: Vec<Requirement>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
 }
@@ -40,8 +43,8 @@ struct VersionLayer {
     when: VersionSpecifiers,
     #[serde(default)]
     environment: BTreeMap<Variable, String>,
-    #[serde(default)]
-    requires: Vec<Requirement<VerbatimUrl>>,
+    #[serde(default, deserialize_with = "pep508::deserialize_all")]
+    requires: Vec<Requirement>,
     #[serde(default)]
     contract: Vec<Glob>,
     #[serde(default)]

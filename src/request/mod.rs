@@ -7,9 +7,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pep440_rs::{Operator, Version};
-use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
+use pep508_rs::VersionOrUrl;
 
 use crate::error::{Class, Diagnose};
+use crate::python::pep508;
 pub use git::{GitRequest, is_local};
 
 /// One package to build.
@@ -35,16 +36,21 @@ impl Request {
     /// paths are relative to `current_dir`. What contains a `/` or ends in `.tar.gz` or `.zip` is
     /// a path.
     pub fn parse(text: &str, current_dir: &Path) -> Result<Self, RequestError> {
+        // Of a path, white space at its end may be a part.
+        let whole = text;
         let text = text.trim();
         if let Some(rest) = text.strip_prefix("git+") {
             return Ok(Self::Git(GitRequest::parse(text, rest, current_dir)?));
         }
         let is_archive = [".tar.gz", ".tgz", ".zip"].iter().any(|suffix| text.ends_with(suffix));
         if is_archive || text.contains('/') || text.starts_with('.') {
-            return Self::parse_path(text, &current_dir.join(text), is_archive);
+            return match fs_err::canonicalize(current_dir.join(whole)) {
+                Ok(folder) if folder.is_dir() => Ok(Self::Folder(folder)),
+                _ => Self::parse_path(text, &current_dir.join(text), is_archive),
+            };
         }
-        let requirement: Requirement<VerbatimUrl> =
-            text.parse().map_err(|_| RequestError::Malformed { text: text.to_owned() })?;
+        let requirement =
+            pep508::parse(text).map_err(|_| RequestError::Malformed { text: text.to_owned() })?;
         if !requirement.marker.is_true() {
             return Err(RequestError::Marker { text: text.to_owned() });
         }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use pep508_rs::Requirement;
+use crate::python::pep508;
 use regex::bytes::Regex;
 
 use super::error::TorchError;
@@ -123,7 +123,7 @@ fn requirements(metadata: &str) -> Vec<String> {
         .lines()
         .filter_map(|line| line.strip_prefix("Requires-Dist:"))
         .filter(|text| {
-            let parsed: Result<Requirement, _> = text.trim().parse();
+            let parsed = pep508::parse(text.trim());
             parsed.is_ok_and(|requirement| IMPORTED.contains(&requirement.name.as_ref()))
         })
         .map(|text| text.trim().to_owned())

@@ -4,12 +4,12 @@
 use std::io::{self, BufReader, Read, Seek};
 
 use flate2::read::GzDecoder;
-use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::error::UnpackError;
 use super::tar::{self, AbsoluteLinks};
 use super::tree::Tree;
+use super::xz;
 
 /// Unpacks a package's files. Its control files and maintainer scripts are not looked at.
 pub fn unpack(package: impl Read + Seek, tree: &mut Tree<'_>) -> Result<(), UnpackError> {
@@ -23,7 +23,7 @@ pub fn unpack(package: impl Read + Seek, tree: &mut Tree<'_>) -> Result<(), Unpa
         return match name.strip_prefix("data.tar") {
             Some("") => tar::unpack(entry, tree, below_root),
             Some(".gz") => tar::unpack(GzDecoder::new(entry), tree, below_root),
-            Some(".xz") => tar::unpack(XzReader::new(entry, true), tree, below_root),
+            Some(".xz") => tar::unpack(xz(entry), tree, below_root),
             Some(".zst") => {
                 let content =
                     StreamingDecoder::new(entry).map_err(|e| malformed(io::Error::other(e)))?;

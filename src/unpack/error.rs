@@ -82,6 +82,9 @@ pub enum Danger {
     /// An absolute path, `..`, or a name that no file can have.
     #[error("would be written outside the folder it is unpacked in")]
     Outside,
+    /// A name or path that is longer than any file system takes.
+    #[error("has a name, or leads to one, that is too long for a file")]
+    TooLong,
     /// A link to something that is not in the archive's own folder.
     #[error("is a link that leaves the folder it is unpacked in")]
     LinkOutside,

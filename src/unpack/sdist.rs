@@ -1,15 +1,14 @@
 //! Source archives of packages.
 
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use lzma_rust2::XzReader;
 
 use super::error::UnpackError;
 use super::tar::{self, AbsoluteLinks};
 use super::tree::{Limits, Tree};
-use super::wheel;
+use super::{wheel, xz};
 
 /// The kinds of archives that [`sdist`] reads.
 const KNOWN: &str = "`.tar.gz`, `.tgz`, `.tar.xz`, `.tar` or `.zip`";
@@ -17,8 +16,17 @@ const KNOWN: &str = "`.tar.gz`, `.tgz`, `.tar.xz`, `.tar` or `.zip`";
 /// Unpacks a source archive into `into`, which is there and empty, and returns its one top folder.
 ///
 /// # Errors
-/// [`UnpackError`], where the archive is damaged, hostile or has another shape.
+/// [`UnpackError`], where the archive is damaged, hostile or has another shape; `into` is then
+/// empty again.
 pub fn sdist(archive: &Path, into: &Path) -> Result<PathBuf, UnpackError> {
+    let unpacked = whole(archive, into);
+    if unpacked.is_err() {
+        clear(into).map_err(UnpackError::Write)?;
+    }
+    unpacked
+}
+
+fn whole(archive: &Path, into: &Path) -> Result<PathBuf, UnpackError> {
     let size = fs_err::metadata(archive).map(|metadata| metadata.len());
     let size = size.map_err(|source| UnpackError::Open { archive: archive.to_owned(), source })?;
     let mut tree = Tree::new(into, Limits::of_source(size));
@@ -36,6 +44,18 @@ pub fn sdist(archive: &Path, into: &Path) -> Result<PathBuf, UnpackError> {
     }
 }
 
+/// Removes what lies in a folder.
+fn clear(folder: &Path) -> io::Result<()> {
+    for entry in fs_err::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs_err::remove_dir_all(entry.path())?,
+            false => fs_err::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
+
 /// Unpacks any archive of source or data, by its name's ending.
 pub fn any(archive: &Path, tree: &mut Tree<'_>) -> Result<(), UnpackError> {
     let name = archive.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -45,7 +65,7 @@ pub fn any(archive: &Path, tree: &mut Tree<'_>) -> Result<(), UnpackError> {
     if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
         tar::unpack(MultiGzDecoder::new(file), tree, AbsoluteLinks::Refused)
     } else if name.ends_with(".tar.xz") {
-        tar::unpack(XzReader::new(file, true), tree, AbsoluteLinks::Refused)
+        tar::unpack(xz(file), tree, AbsoluteLinks::Refused)
     } else if name.ends_with(".tar") {
         tar::unpack(file, tree, AbsoluteLinks::Refused)
     } else if name.ends_with(".zip") {

@@ -1,6 +1,7 @@
 //! The only writer of unpacked files.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
@@ -12,6 +13,11 @@ use super::error::{Danger, UnpackError};
 /// time that a zip can hold. With one time for all, what was built from an archive stays newer
 /// than its sources however often these are unpacked.
 pub const MTIME: u64 = 315_532_800;
+
+/// The longest name of a file, in bytes (`NAME_MAX` of Linux's limits.h).
+const LONGEST_NAME: usize = 255;
+/// The longest path of a member: `PATH_MAX` of limits.h is 4096, and the root takes its part.
+const LONGEST_PATH: usize = 2048;
 
 /// How much an archive may unpack to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +139,9 @@ impl<'a> Tree<'a> {
         let outside = || self.refuse(member, Danger::LinkOutside);
         let text = std::str::from_utf8(destination).map_err(|_| outside())?;
         let relative = contained_link(&path, Path::new(text)).ok_or_else(outside)?;
+        if relative.as_os_str().len() > LONGEST_PATH {
+            return Err(self.refuse(member, Danger::TooLong));
+        }
         symlink(relative, self.root.join(&path)).map_err(UnpackError::Write)?;
         self.entries.insert(path, Kind::Link);
         Ok(())
@@ -186,6 +195,10 @@ impl<'a> Tree<'a> {
         let text = std::str::from_utf8(member).map_err(|_| self.refuse(member, Danger::NotUtf8))?;
         let outside = || self.refuse(member, Danger::Outside);
         let path = normal_path(text).ok_or_else(outside)?;
+        let too_long = |name: &OsStr| name.len() > LONGEST_NAME;
+        if text.len() > LONGEST_PATH || path.iter().any(too_long) {
+            return Err(self.refuse(member, Danger::TooLong));
+        }
         Ok((self.select)(&path))
     }
 
@@ -236,6 +249,9 @@ fn normal_path(text: &str) -> Option<PathBuf> {
 /// the way: it climbs first (through the link's own folders, which are no links), and only then
 /// descends.
 fn contained_link(link: &Path, destination: &Path) -> Option<PathBuf> {
+    if destination.as_os_str().as_encoded_bytes().contains(&0) {
+        return None;
+    }
     let depth = link.components().count() - 1;
     if let Ok(below_root) = destination.strip_prefix("/") {
         let below_root = normal_path(below_root.to_str()?)?;
@@ -274,7 +290,8 @@ mod tests {
             Some("../../lib/libm.so.6")
         );
         assert_eq!(link("top", "/lib").as_deref(), Some("lib"));
-        for outside in ["../../../etc", "..//../../etc", "/../etc", "a/../../../../etc", ""] {
+        for outside in ["../../../etc", "..//../../etc", "/../etc", "a/../../../../etc", "", "a\0b"]
+        {
             assert_eq!(link("usr/lib/x", outside), None, "{outside}");
         }
         // `deep` may itself be a link to somewhere shallow.

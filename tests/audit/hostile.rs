@@ -1,6 +1,6 @@
 //! Readers of foreign bytes neither panic nor run away, whatever they are given.
 
-use crosswheel::audit::elf::{Elf, sections};
+use crosswheel::audit::elf::{Elf, ElfError, sections};
 use crosswheel::audit::fatbin::parse_section;
 use crosswheel::audit::{Policy, audit};
 use crosswheel::package::{WheelName, metadata, record};
@@ -124,4 +124,44 @@ proptest! {
 fn wheel() -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder");
     fs_err::read(WheelFixture::default().write(folder.path())).expect("the wheel")
+}
+
+/// Where a section's header stands, and the section, by its index in the fixture.
+fn section_of(bytes: &[u8], index: usize) -> (usize, std::ops::Range<usize>) {
+    let word = |at: usize| {
+        usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes")))
+    };
+    let header = word(40).expect("small") + 64 * index;
+    let start = word(header + 24).expect("small");
+    (header, start..start + word(header + 32).expect("small"))
+}
+
+#[test]
+fn names_within_one_another_are_not_copied_out() {
+    let long: &str = Box::leak("n".repeat(20_000).into_boxed_str());
+    let mut fixture = ElfFixture { needed: vec!["x"; 2000], ..ElfFixture::default() };
+    fixture.needed.push(long);
+    let mut bytes = fixture.build();
+    assert!(Elf::parse(&bytes).is_ok());
+    let ((_, strings), (_, dynamic)) = (section_of(&bytes, 1), section_of(&bytes, 5));
+    let name = bytes[strings].windows(long.len()).position(|w| w == long.as_bytes());
+    for (index, entry) in dynamic.step_by(16).take(2000).enumerate() {
+        let within = (name.expect("the long name") + index) as u64;
+        bytes[entry + 8..entry + 16].copy_from_slice(&within.to_le_bytes());
+    }
+    assert!(matches!(Elf::parse(&bytes), Err(ElfError::Names)));
+}
+
+#[test]
+fn one_section_under_many_headers_is_not_read_each_time() {
+    let code = container(&vec![entry(2, 110, 0); 100]);
+    let mut bytes = ElfFixture { device_code: code, ..ElfFixture::default() }.build();
+    assert_eq!(sections(&bytes, &[".nv_fatbin"]).expect("sections").len(), 1);
+    let (header, _) = section_of(&bytes, 6);
+    let copied = bytes[header..header + 64].to_vec();
+    for index in 1..6 {
+        let (header, _) = section_of(&bytes, index);
+        bytes[header..header + 64].copy_from_slice(&copied);
+    }
+    assert!(matches!(sections(&bytes, &[".nv_fatbin"]), Err(ElfError::Sections)));
 }

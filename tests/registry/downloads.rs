@@ -7,7 +7,7 @@ use crosswheel::exec::Interrupt;
 use crosswheel::net::{Download, Http, NetError, Settings};
 use crosswheel::{Class, Diagnose as _};
 
-use crate::registry::{Machine, content, distribution};
+use super::{Machine, content, distribution};
 use crate::support::index::{Fault, Form, Index, artifact};
 
 #[test]
