@@ -40,6 +40,7 @@ pub mod patch;
 pub mod pipeline;
 pub mod plan;
 pub mod project;
+pub mod prove;
 pub mod python;
 pub mod recipe;
 pub mod registry;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use requirements::Discovered;
+pub(crate) use requirements::uv_variables;
 
 pub use record::{PackageLock, PackageLocks};
 pub use source::{Identity, Source};

@@ -165,12 +165,13 @@ impl Requirements<'_> {
         let sorted = requirements::sort(wanted, &provided, &markers)?;
         let pypi = context.registries.pypi()?;
         let cache = context.store.root().join("uv-cache");
-        let variables = self.variables();
+        let variables = uv_variables(context);
         let (major, minor) = python;
         let resolver = Resolver {
             uv: &toolchain.uv,
             python: &toolchain.python,
             platform: Platform { major, minor, arch: toolchain.build, glibc: BUILD_GLIBC },
+            foreign: false,
             index_url: &pypi.index(),
             offline: context.offline,
             cache: &cache,
@@ -181,28 +182,28 @@ impl Requirements<'_> {
         let launch = configure::launcher(context);
         Ok(resolver.lock(&sorted.wanted, &size_of, &launch)?)
     }
+}
 
-    /// How uv reaches the network: as this process does.
-    fn variables(&self) -> IndexMap<String, std::ffi::OsString> {
-        const PASSED: [&str; 9] = [
-            "HTTPS_PROXY",
-            "https_proxy",
-            "HTTP_PROXY",
-            "http_proxy",
-            "ALL_PROXY",
-            "all_proxy",
-            "NO_PROXY",
-            "no_proxy",
-            "UV_HTTP_TIMEOUT",
-        ];
-        let environment = &self.context.environment;
-        let mut variables: IndexMap<_, _> = PASSED
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())))
-            .collect();
-        if let Some(bundle) = self.context.registries.http().ca_bundle() {
-            variables.insert("SSL_CERT_FILE".to_owned(), bundle.as_os_str().to_owned());
-        }
-        variables
+/// How uv reaches the network: as this process does.
+pub(crate) fn uv_variables(context: &Context) -> IndexMap<String, std::ffi::OsString> {
+    const PASSED: [&str; 9] = [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
+        "UV_HTTP_TIMEOUT",
+    ];
+    let environment = &context.environment;
+    let mut variables: IndexMap<_, _> = PASSED
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())))
+        .collect();
+    if let Some(bundle) = context.registries.http().ca_bundle() {
+        variables.insert("SSL_CERT_FILE".to_owned(), bundle.as_os_str().to_owned());
     }
+    variables
 }

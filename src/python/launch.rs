@@ -34,6 +34,6 @@ pub struct Outcome {
 pub type Launch<'a> = &'a (dyn Fn(&Invocation) -> crate::Result<Outcome> + Sync);
 
 /// The last lines of a failed tool, each on a line of its own below an error's message.
-pub(super) fn tail_block(tail: &[String]) -> String {
+pub(crate) fn tail_block(tail: &[String]) -> String {
     tail.iter().map(|line| format!("\n  | {line}")).collect()
 }

@@ -20,10 +20,12 @@ use crate::error::{Class, Diagnose, tells_full_disk};
 pub struct Resolver<'a> {
     /// uv's executable.
     pub uv: &'a Path,
-    /// The Python that the wheels are installed for.
+    /// A Python that runs here, and that the wheels are installed for unless `foreign`.
     pub python: &'a Path,
-    /// What its wheels may ask for.
+    /// What the wheels may ask for.
     pub platform: Platform,
+    /// Whether the wheels are for another Python than that, the platform's.
+    pub foreign: bool,
     /// The simple index's address.
     pub index_url: &'a str,
     /// Whether nothing but uv's cache may be asked.
@@ -197,6 +199,10 @@ impl Resolver<'_> {
             .collect();
         args.push(format!("{arch}-manylinux_{}_{}", glibc.0, glibc.1).into());
         args.extend(["--python".into(), self.python.into()]);
+        if self.foreign {
+            let Platform { major, minor, .. } = self.platform;
+            args.extend(["--python-version".into(), format!("{major}.{minor}").into()]);
+        }
         args.extend(["--default-index".into(), self.index_url.into()]);
         args.extend(["--cache-dir".into(), self.cache.into()]);
         args.extend(UV_OPTIONS.iter().map(Into::into));
@@ -243,7 +249,7 @@ const INPUT: &str = "requirements.in";
 const OUTPUT: &str = "pylock.toml";
 
 /// No configuration of the user's, no Python of uv's own, nothing drawn.
-pub(super) const UV_OPTIONS: [&str; 5] =
+pub(crate) const UV_OPTIONS: [&str; 5] =
     ["--no-config", "--no-python-downloads", "--no-progress", "--quiet", "--color=never"];
 
 impl Wheel {
@@ -295,6 +301,7 @@ mod tests {
             uv: Path::new("/store/uv"),
             python: Path::new("/store/python3.13"),
             platform: Platform { major: 3, minor: 13, arch: Arch::X86_64, glibc: (2, 28) },
+            foreign: false,
             index_url: "https://index.example/simple",
             offline: false,
             cache: Path::new("/store/uv-cache"),

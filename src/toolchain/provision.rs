@@ -116,6 +116,18 @@ impl Provisioner<'_> {
         })
     }
 
+    /// Makes components that no toolchain has, or finds them: where they are, by name, and what the
+    /// record of what they did calls them.
+    pub fn components(
+        &self,
+        names: &[&str],
+        request: &Request<'_>,
+    ) -> crate::Result<(BTreeMap<String, Installed>, Vec<ComponentRef>)> {
+        let (installed, mut refs) = self.install(names, request)?;
+        refs.retain(|component| names.contains(&component.name.as_str()));
+        Ok((installed, refs))
+    }
+
     fn names(&self, request: &Request<'_>) -> impl Iterator<Item = &'static &'static str> {
         let headers: &[&str] = if request.headers.is_some() { &[] } else { &["python-headers"] };
         COMPONENTS.iter().chain(headers)

@@ -201,6 +201,15 @@ impl Sandbox {
         self
     }
 
+    /// Shows a folder at another path, where the kernel allows that: of an emulated system, `/usr`.
+    pub fn mounted(mut self, path: &Path, inside: &str) -> Self {
+        if self.isolation.has_fixed_path() {
+            let (from, to) = (path.to_owned(), PathBuf::from(inside));
+            self.mounts.push(Mount { from, to, writable: false });
+        }
+        self
+    }
+
     /// What the kernel gave.
     pub fn isolation(&self) -> &Isolation {
         &self.isolation

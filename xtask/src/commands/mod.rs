@@ -9,6 +9,7 @@ mod common;
 mod completions;
 mod fetch;
 mod lock;
+mod prove;
 mod store;
 mod test;
 mod toolchain;
@@ -34,6 +35,8 @@ enum Command {
     Lock(lock::Args),
     /// Says what wheels and shared objects need and hold, and whether a target has it
     Audit(audit::Args),
+    /// Imports wheels on their emulated target, and says what they hold or lack
+    Prove(prove::Args),
     /// Runs this repository's tests
     Test(test::Args),
     /// Shows, measures, checks or cleans the store
@@ -52,6 +55,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Fetch(args) => fetch::run(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Prove(args) => prove::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),

@@ -1,0 +1,137 @@
+"""Imports what a wheel holds, on the emulated target, and writes down how that went.
+
+The request is a JSON file; the answer is one JSON object a line, written as it comes, so that a
+process that is killed leaves what it did until then, and at what it was.
+"""
+
+import importlib
+import importlib.util
+import json
+import sys
+
+KERNELS = ["CPU", "CUDA", "Meta", "CompositeImplicitAutograd", "CompositeExplicitAutograd"]
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    REQUEST = json.load(file)
+ANSWER = open(REQUEST["answer"], "w", encoding="utf-8")
+
+
+def tell(event, **facts):
+    ANSWER.write(json.dumps({"event": event, **facts}) + "\n")
+    ANSWER.flush()
+    # Whoever waits hears that something goes on.
+    print(event, facts.get("name", ""), flush=True)
+
+
+def describe(error):
+    """The error, and what it was raised from."""
+    lines, seen = [], []
+    while error is not None and not any(error is one for one in seen):
+        seen.append(error)
+        text = str(error)
+        name = type(error).__name__
+        lines.append(f"{name}: {text}" if text else name)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return lines
+
+
+def attempt(name, act):
+    tell("begin", name=name)
+    try:
+        facts = act() or {}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (SystemExit too: a module may not end us)
+        tell("end", name=name, error=describe(error))
+    else:
+        tell("end", name=name, **facts)
+
+
+def functions(module):
+    return sorted(
+        name for name, value in vars(module).items() if not name.startswith("_") and callable(value)
+    )
+
+
+def import_package(name):
+    importlib.import_module(name)
+
+
+def import_extension(name, path):
+    """As its package does it; or by its file alone, where the package around it fails."""
+    try:
+        return {"functions": functions(importlib.import_module(name))}
+    except BaseException:  # noqa: BLE001
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return {"functions": functions(module), "apart": True}
+
+
+def load_library(path):
+    if REQUEST["torch"]:
+        import torch
+
+        torch.ops.load_library(path)
+    else:
+        import ctypes
+        import os
+
+        ctypes.CDLL(path, mode=os.RTLD_NOW)
+
+
+def import_torch():
+    import torch
+
+    return {"version": str(torch.__version__), "cuda": torch.version.cuda or ""}
+
+
+def operator_names():
+    import torch
+
+    return set(torch._C._dispatch_get_all_op_names())
+
+
+def operators(before):
+    import torch
+
+    found = []
+    for name in sorted(operator_names() - before):
+        base, _, overload = name.partition(".")
+        namespace, _, short = base.partition("::")
+        schema = str(torch._C._get_schema(base, overload))
+        # As a caller would find it.
+        getattr(getattr(torch.ops, namespace), short)
+        has = torch._C._dispatch_has_kernel_for_dispatch_key
+        kernels = [key for key in KERNELS if has(name, key)]
+        found.append({"name": name, "schema": schema, "kernels": kernels})
+    return {"operators": found}
+
+
+def main():
+    sys.path[:0] = REQUEST["sites"]
+    tell("python", version=sys.version.split()[0])
+    before = set()
+    if REQUEST["torch"]:
+        attempt("torch", import_torch)
+        before = operator_names()
+    for module in REQUEST["modules"]:
+        name, kind, path = module["name"], module["kind"], module["path"]
+        if kind == "extension":
+            attempt(name, lambda: import_extension(name, path))
+        elif kind == "library":
+            attempt(name, lambda: load_library(path))
+        else:
+            attempt(name, lambda: import_package(name))
+    if REQUEST["torch"]:
+        attempt("operators", lambda: operators(before))
+    tell("done")
+
+
+main()
+ANSWER.close()
+# Threads and exit handlers of what was imported prove nothing more, and may hang.
+sys.stdout.flush()
+import os  # noqa: E402
+
+os._exit(0)
