@@ -12,6 +12,7 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use crate::build::{assert_fits_thor, audit, sass, strings};
+use crate::prove::prove;
 use crate::support::xtask::{Run, Workplace, XTASK, repository};
 
 /// The upper bound of what a first build for Thor may download.
@@ -265,4 +266,24 @@ fn a_machine_at_hand_is_a_target_like_any_other() {
     // EM_X86_64 (System V ABI, AMD64 supplement).
     assert_eq!(report["files"][0]["machine"], 62);
     assert!(strings(&report["files"][0]["needed"]).contains(&"libcudart.so.13"));
+}
+
+#[test]
+#[ignore = "builds whole packages: cargo xtask test --full"]
+fn an_operator_is_registered_with_the_real_torch() {
+    let workplace = Workplace::new("prove-torch");
+    let source = workplace.saxpy("saxpy");
+    let product = Run::of(&workplace.build(&source, "dist", &["--python", "3.11"])).product();
+    let wheel = Path::new(product["wheel"].as_str().unwrap());
+    let (code, proof) = prove(wheel, &[]);
+    assert_eq!(code, Some(0), "{proof}");
+    assert_eq!(proof["torch"]["version"], "2.14.0+cu130");
+    let modules = proof["modules"].as_array().unwrap();
+    let names: Vec<_> = modules.iter().map(|module| module["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["crosswheel_saxpy", "crosswheel_saxpy._C"]);
+    assert!(modules.iter().all(|module| module["status"] == "imported"), "{proof}");
+    let schema = "crosswheel_saxpy::saxpy(float a, Tensor x, Tensor y) -> Tensor";
+    assert_eq!(proof["operators"][0]["schema"], schema);
+    let requirements = proof["requirements"].as_array().unwrap();
+    assert!(requirements.iter().any(|wheel| wheel["name"] == "torch"), "{proof}");
 }

@@ -11,6 +11,7 @@ mod full;
 mod oddities;
 mod package;
 mod properties;
+mod prove;
 mod python;
 mod registry;
 mod releases;

@@ -10,8 +10,14 @@ use super::fault::{Fault, explain};
 use super::wheel::{Kind, Listed, Subject};
 use super::{Operator, ProveError, Torch};
 
+/// How lines of output begin that the runner prints to be heard.
+pub(super) const MARK: &str = "crosswheel: ";
+
 /// The name of the attempt that lists operators.
 const OPERATORS: &str = "operators";
+/// How many of a dead process's last lines are told.
+const LAST_LINES: usize = 5;
+
 /// The name of the attempt that imports torch.
 const TORCH: &str = "torch";
 
@@ -216,8 +222,9 @@ impl Answer {
             End::Exited(139) => "the process crashed (segmentation fault)".into(),
             End::Exited(code) => format!("the process ended with exit code {code}"),
         };
-        let said = self.tail.iter().rev().take(5).rev().map(|line| format!("\n{line}"));
-        said.fold(how, |text, line| text + &line)
+        let said: Vec<&String> = self.tail.iter().filter(|line| !line.starts_with(MARK)).collect();
+        let last = said.iter().rev().take(LAST_LINES).rev();
+        last.fold(how, |text, line| format!("{text}\n{line}"))
     }
 }
 
@@ -237,6 +244,7 @@ mod tests {
             path: "/a".into(),
             sha256: Sha256::of(""),
             requires: Vec::new(),
+            requires_python: None,
             needed: BTreeSet::new(),
             modules: vec![
                 listed("a", Kind::Package),
@@ -287,10 +295,17 @@ mod tests {
             "{PYTHON}{{\"event\":\"end\",\"name\":\"a\"}}\n\
              {{\"event\":\"begin\",\"name\":\"a._C\"}}\n{{\"event\":\"en"
         );
-        let judged = judge(&lines, End::Exited(134), &["terminate called", "  what(): bad_alloc"]);
+        let judged = judge(
+            &lines,
+            End::Exited(134),
+            &["terminate called", "crosswheel: begin a._C", "  what(): bad_alloc"],
+        );
         assert_eq!(statuses(&judged), [Status::Imported, Status::Failed, Status::NotTried]);
         let error = judged.modules[1].error.as_ref().unwrap();
-        assert!(error.message.starts_with("the process aborted\nterminate called"), "{error:?}");
+        assert!(
+            error.message.ends_with("aborted\nterminate called\n  what(): bad_alloc"),
+            "{error:?}"
+        );
         assert!(!judged.modules[2].passes());
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use super::ProveError;
-use super::answer::{Answer, End};
+use super::answer::{Answer, End, MARK};
 use super::environment::Environment;
 use super::wheel::{Kind, Listed};
 use crate::Result;
@@ -21,12 +21,13 @@ use crate::resolve::MaxSilence;
 use crate::store::Installed;
 use crate::wrapper;
 
-/// What qemu emulates, by its name of it.
-pub(super) const PROCESSOR: &str = "neoverse-n1";
+/// What qemu emulates, by its name of it: of the Armv9 processors that it knows the one that has no
+/// more than the targets' (Neoverse V2 and V3AE, Cortex-X925), SVE2 in 128 bits included.
+pub(super) const PROCESSOR: &str = "neoverse-n2";
 
-/// That processor's MIDR_EL1 (Arm Neoverse N1 TRM, r4p1). torch's cpuinfo reads it from sysfs, which
+/// That processor's MIDR_EL1 (Arm Neoverse N2 TRM, r0p3). torch's cpuinfo reads it from sysfs, which
 /// qemu leaves as the machine's own.
-const MIDR: &str = "0x00000000414fd0c1\n";
+const MIDR: &str = "0x00000000410fd493\n";
 
 /// What is imported, and with what: `runner.py` reads it as JSON.
 #[derive(Serialize)]
@@ -34,6 +35,8 @@ struct Asked {
     sites: Vec<PathBuf>,
     torch: bool,
     answer: PathBuf,
+    /// How lines begin that only break the silence.
+    mark: &'static str,
     modules: Vec<AskedModule>,
 }
 
@@ -144,6 +147,7 @@ impl<'a> Emulator<'a> {
             sites: environment.sites.iter().map(|site| inside(site)).collect(),
             torch: environment.torch,
             answer: inside(&answer),
+            mark: MARK,
             modules: modules.iter().map(|module| self.asked(module)).collect(),
         };
         let text = serde_json::to_vec(&asked).map_err(std::io::Error::from);

@@ -189,11 +189,11 @@ impl Environment {
         workspace: &Workspace,
     ) -> Result<Self> {
         let installer = Installer { context, plan, parts, workspace };
-        let of_torch = installer.lock(plan.torch_requirements())?;
+        let of_torch = installer.lock(plan.torch_requirements(), "torch")?;
         let all = plan.torch_requirements().into_iter().chain(plan.requirements.clone()).collect();
         let requirements = match plan.requirements.is_empty() {
             true => of_torch.clone(),
-            false => installer.lock(all)?,
+            false => installer.lock(all, "what the wheel requires")?,
         };
         let names: BTreeSet<&str> = of_torch.iter().map(|wheel| wheel.name.as_str()).collect();
         let (shared, own): (Vec<_>, Vec<_>) =
@@ -236,11 +236,11 @@ impl Installer<'_> {
         self.parts["python"].path.join("usr/bin/python3")
     }
 
-    fn lock(&self, requirements: Vec<Requirement>) -> Result<Vec<Artifact>> {
+    fn lock(&self, requirements: Vec<Requirement>, what: &str) -> Result<Vec<Artifact>> {
         if requirements.is_empty() {
             return Ok(Vec::new());
         }
-        let _step = Step::start(self.context.reporter.as_ref(), "resolving", "what it requires");
+        let _step = Step::start(self.context.reporter.as_ref(), "resolving", what);
         let resolution = Resolution {
             context: self.context,
             uv: &self.uv(),

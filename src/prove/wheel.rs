@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use pep440_rs::{Version, VersionSpecifiers};
 use serde::{Deserialize, Serialize};
 
 use super::attest::Recorded;
@@ -28,6 +29,8 @@ pub struct Subject {
     pub sha256: Sha256,
     /// `Requires-Dist` of its `METADATA`.
     pub requires: Vec<String>,
+    /// `Requires-Python` of its `METADATA`, where it is one.
+    pub requires_python: Option<VersionSpecifiers>,
     /// The shared objects that its files are loaded with, whoever brings them.
     pub needed: BTreeSet<String>,
     /// What is imported, in this order.
@@ -67,11 +70,13 @@ impl Subject {
         let metadata = WheelContents::from_wheel(path)?.dist_info("METADATA")?.unwrap_or_default();
         let requires = metadata::values(&metadata, "Requires-Dist");
         let requires = requires.into_iter().map(str::to_owned).collect();
+        let requires_python = metadata::value(&metadata, "Requires-Python");
+        let requires_python = requires_python.and_then(|text| text.parse().ok());
         let inspection = inspect(path)?;
         let needed = inspection.files.iter().flat_map(|file| file.elf.needed.clone()).collect();
         let path = fs_err::canonicalize(path).map_err(ProveError::Io)?;
         let (sha256, modules) = (inspection.sha256, modules(&inspection));
-        Ok(Self { name, path, sha256, requires, needed, modules })
+        Ok(Self { name, path, sha256, requires, requires_python, needed, modules })
     }
 
     /// Whether its files are loaded with torch's libraries.
@@ -127,8 +132,12 @@ impl Subject {
         }
     }
 
+    /// Whether it installs on a Python of the target.
     fn fits(&self, python: &str, target: &Target) -> bool {
-        platform(python, target).is_some_and(|p| p.fitness(&self.name.to_string()).is_some())
+        let Ok(version) = python.parse::<Version>() else { return false };
+        let wanted = self.requires_python.as_ref().is_none_or(|wanted| wanted.contains(&version));
+        let name = self.name.to_string();
+        wanted && platform(python, target).is_some_and(|p| p.fitness(&name).is_some())
     }
 }
 

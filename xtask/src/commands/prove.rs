@@ -77,7 +77,10 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 
 fn print(proof: &Proof) {
     println!("{}", proof.wheel);
-    let torch = proof.torch.as_ref().map(|torch| format!(", torch {}", torch.version));
+    let torch = proof.torch.as_ref().map(|torch| {
+        let without = if torch.cuda.is_empty() { " (without CUDA)" } else { "" };
+        format!(", torch {}{without}", torch.version)
+    });
     println!(
         "  on {} (emulated {}), Python {}{}, no GPU",
         proof.target,
