@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::Plan;
 use super::fault::{Fault, explain};
 use super::wheel::{Kind, Listed, Subject};
 use super::{Operator, ProveError, Torch};
@@ -14,12 +13,12 @@ use super::{Operator, ProveError, Torch};
 pub(super) const MARK: &str = "crosswheel: ";
 
 /// The name of the attempt that lists operators.
-const OPERATORS: &str = "operators";
+const OPERATORS: &str = "(operators)";
 /// How many of a dead process's last lines are told.
 const LAST_LINES: usize = 5;
 
 /// The name of the attempt that imports torch.
-const TORCH: &str = "torch";
+const TORCH: &str = "(torch)";
 
 /// A module, and how its import went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -165,9 +164,9 @@ impl Answer {
         }
     }
 
-    /// What it means for the wheel.
-    pub fn judge(self, subject: &Subject, plan: &Plan) -> Result<Judged, ProveError> {
-        let torch = plan.torch.as_ref().map(|_| self.torch()).transpose()?;
+    /// What it means for the wheel, which was imported with or without torch.
+    pub fn judge(self, subject: &Subject, with_torch: bool) -> Result<Judged, ProveError> {
+        let torch = with_torch.then(|| self.torch()).transpose()?;
         let mut modules: Vec<Module> =
             subject.modules.iter().map(|listed| self.module(listed, torch.as_ref())).collect();
         // What killed the process after the last import still killed it.
@@ -234,8 +233,6 @@ mod tests {
 
     use super::*;
     use crate::artifact::Sha256;
-    use crate::python::tags::Platform;
-    use crate::target::Arch;
 
     fn subject() -> Subject {
         let listed = |name: &str, kind| Listed { name: name.into(), kind, path: String::new() };
@@ -255,17 +252,8 @@ mod tests {
     }
 
     fn judge(lines: &str, end: End, tail: &[&str]) -> Judged {
-        let platform = Platform { major: 3, minor: 11, arch: Arch::Aarch64, glibc: (2, 39) };
-        let plan = Plan {
-            platform,
-            wheel: "/a".into(),
-            requirements: Vec::new(),
-            torch: None,
-            cuda: false,
-            upgrade: false,
-        };
         let tail = tail.iter().map(|&line| line.to_owned()).collect();
-        Answer::parse(lines, end, tail).unwrap().judge(&subject(), &plan).unwrap()
+        Answer::parse(lines, end, tail).unwrap().judge(&subject(), false).unwrap()
     }
 
     fn statuses(judged: &Judged) -> Vec<Status> {

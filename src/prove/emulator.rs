@@ -156,7 +156,7 @@ impl<'a> Emulator<'a> {
         fs_err::write(&answer, "").map_err(ProveError::Io)?;
         let home = root.join("home");
         fs_err::create_dir_all(&home).map_err(ProveError::Io)?;
-        let mut args = self.arguments(environment);
+        let mut args = emulate(&inside(&root.join("root")), environment.driver.as_deref());
         args.push(self.python.clone().into());
         // Nothing of the machine's Python settings and site folders. What is in the store may not
         // change: no compiled modules are written there.
@@ -189,18 +189,18 @@ impl<'a> Emulator<'a> {
         let path = self.sandbox.inside(&self.workspace.site().join(&module.path));
         AskedModule { name: module.name.clone(), kind: module.kind, path }
     }
+}
 
-    /// The emulator's own arguments.
-    fn arguments(&self, environment: &Environment) -> Vec<OsString> {
-        let mut args: Vec<OsString> = vec!["-cpu".into(), PROCESSOR.into(), "-L".into()];
-        args.push(self.sandbox.inside(&self.workspace.root().join("root")).into());
-        if let Some(driver) = &environment.driver {
-            let mut setting = OsString::from("LD_LIBRARY_PATH=");
-            setting.push(driver);
-            args.extend(["-E".into(), setting]);
-        }
-        args
+/// The emulator's own arguments: its processor, its root, and where the driver is.
+fn emulate(root: &Path, driver: Option<&Path>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["-cpu".into(), PROCESSOR.into(), "-L".into(), root.into()];
+    if let Some(driver) = driver {
+        // For the emulated process, not for the emulator.
+        let mut setting = OsString::from("LD_LIBRARY_PATH=");
+        setting.push(driver);
+        args.extend(["-E".into(), setting]);
     }
+    args
 }
 
 /// The root that the emulated process sees before the machine's own: the system by links, and what
@@ -232,6 +232,15 @@ fn make_root(root: &Path, system: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_emulated_process_sees_the_driver() {
+        let args =
+            |driver| emulate(Path::new("/root"), driver).join(OsString::from(" ").as_os_str());
+        assert_eq!(args(None), "-cpu neoverse-n2 -L /root");
+        let with = args(Some(Path::new("/store/driver")));
+        assert_eq!(with, "-cpu neoverse-n2 -L /root -E LD_LIBRARY_PATH=/store/driver");
+    }
 
     #[test]
     fn the_root_is_the_system_and_the_processor() {

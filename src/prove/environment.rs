@@ -21,6 +21,7 @@ use crate::artifact::{Artifact, Sha256};
 use crate::configure;
 use crate::context::Context;
 use crate::fetch::named_wheels;
+use crate::package::name::escape_name;
 use crate::package::{WheelContents, metadata};
 use crate::python::launch::Invocation;
 use crate::python::lock::UV_OPTIONS;
@@ -41,12 +42,14 @@ const COMPONENT: &str = "torch-environment";
 pub struct Plan {
     /// The target's Python and C library.
     pub platform: Platform,
-    /// The wheel itself.
-    pub wheel: PathBuf,
-    /// What it requires, torch excepted.
+    /// The wheel itself, and those that were given beside it.
+    pub wheels: Vec<PathBuf>,
+    /// What they require, torch and each other excepted.
     pub requirements: Vec<Requirement>,
-    /// The torch that it is imported with, where it needs one.
+    /// The torch that it is imported with, where it needs one itself.
     pub torch: Option<TorchPlan>,
+    /// The torch where only what it requires needs one.
+    pub usual_torch: TorchPlan,
     /// Whether a driver is looked for.
     pub cuda: bool,
     /// Whether dependencies are resolved anew.
@@ -83,30 +86,48 @@ pub fn plan(
         ProveError::OtherPython { wheel, python }
     })?;
     let mut wanted = subject.requires.clone();
-    wanted.extend(options.with.iter().cloned());
+    let (mut wheels, mut given) = (vec![subject.path.clone()], BTreeSet::new());
+    for with in &options.with {
+        let path = context.environment.current_dir().join(with);
+        if with.ends_with(".whl") && path.is_file() {
+            let (name, requires) = read_metadata(&path)?;
+            given.insert(escape_name(&name));
+            wanted.extend(requires);
+            wheels.push(path);
+        } else {
+            wanted.push(with.clone());
+        }
+    }
     let mut requirements = applicable(&wanted, platform)?;
+    requirements.retain(|requirement| !given.contains(&escape_name(requirement.name.as_ref())));
     let is_torch = |requirement: &Requirement| requirement.name.as_ref() == "torch";
     let required = requirements.iter().find(|r| is_torch(r)).cloned();
     requirements.retain(|requirement| !is_torch(requirement));
-    let needs_torch = options.torch.is_some() || required.is_some() || subject.needs_torch();
-    let torch = if needs_torch {
-        let usual = Some(target.torch.clone())
-            .filter(|version| required.as_ref().is_none_or(|required| accepts(required, version)));
-        let choice = options.torch.clone().or_else(|| recorded.torch.clone()).or(usual);
-        Some(torch_plan(context, choice.as_deref(), required, platform)?)
-    } else {
-        None
-    };
+    let accepted = |version: &&str| required.as_ref().is_none_or(|r| accepts(r, version));
+    let choice = options.torch.as_deref().or(recorded.torch.as_deref());
+    let choice = choice.or(Some(target.torch.as_str()).filter(accepted));
+    let usual_torch = torch_plan(context, choice, required.clone(), platform)?;
+    let is_needed = options.torch.is_some() || required.is_some() || subject.needs_torch();
+    let torch = (is_needed && subject.name.name != "torch").then(|| usual_torch.clone());
     let of_nvidia = |requirement: &Requirement| requirement.name.as_ref().starts_with("nvidia-");
     let cuda = torch.is_some() || subject.needs_cuda() || requirements.iter().any(of_nvidia);
-    let (wheel, upgrade) = (subject.path.clone(), options.upgrade);
-    Ok(Plan { platform, wheel, requirements, torch, cuda, upgrade })
+    let upgrade = options.upgrade;
+    Ok(Plan { platform, wheels, requirements, torch, usual_torch, cuda, upgrade })
+}
+
+/// The name of a wheel's project, and what it requires.
+fn read_metadata(wheel: &Path) -> Result<(String, Vec<String>)> {
+    let contents = WheelContents::from_wheel(wheel)?;
+    let metadata = contents.dist_info("METADATA")?.unwrap_or_default();
+    let requires = metadata::values(&metadata, "Requires-Dist").into_iter().map(str::to_owned);
+    Ok((contents.metadata_field("Name")?, requires.collect()))
 }
 
 /// What of these counts on the target, without markers.
 fn applicable(texts: &[String], platform: Platform) -> Result<Vec<Requirement>> {
     let Platform { major, minor, arch, .. } = platform;
-    Ok(sort(texts, &[], &markers(arch, (major, minor))?)?.wanted)
+    let markers = markers(arch, (major, minor)).map_err(ProveError::Requirement)?;
+    Ok(sort(texts, &[], &markers).map_err(ProveError::Requirement)?.wanted)
 }
 
 fn accepts(required: &Requirement, version: &str) -> bool {
@@ -125,7 +146,7 @@ fn torch_plan(
 ) -> Result<TorchPlan> {
     let parse = |text: &str| -> Result<Requirement> {
         let malformed = |source| RequirementError::Malformed { text: text.to_owned(), source };
-        Ok(pep508::parse(text).map_err(malformed)?)
+        Ok(pep508::parse(text).map_err(malformed).map_err(ProveError::Requirement)?)
     };
     let Some(choice) = choice else {
         return Ok(TorchPlan::Release(required.map_or_else(|| parse("torch"), Ok)?));
@@ -137,10 +158,7 @@ fn torch_plan(
         TorchSource::Wheel(path) => {
             let file = fs_err::File::open(&path).map_err(ProveError::Io)?;
             let (sha256, _) = Sha256::of_reader(file).map_err(ProveError::Io)?;
-            let metadata = WheelContents::from_wheel(&path)?.dist_info("METADATA")?;
-            let metadata = metadata.unwrap_or_default();
-            let texts = metadata::values(&metadata, "Requires-Dist");
-            let texts: Vec<String> = texts.into_iter().map(str::to_owned).collect();
+            let (_, texts) = read_metadata(&path)?;
             Ok(TorchPlan::Wheel { path, sha256, requirements: applicable(&texts, platform)? })
         }
         TorchSource::Folder(path) => Err(ProveError::TorchFolder(path).into()),
@@ -195,6 +213,11 @@ impl Environment {
             true => of_torch.clone(),
             false => installer.lock(all, "what the wheel requires")?,
         };
+        if plan.torch.is_none() && requirements.iter().any(|wheel| wheel.name == "torch") {
+            let torch = Some(plan.usual_torch.clone());
+            let plan = Plan { torch, cuda: true, ..plan.clone() };
+            return Self::prepare(context, &plan, parts, request, workspace);
+        }
         let names: BTreeSet<&str> = of_torch.iter().map(|wheel| wheel.name.as_str()).collect();
         let (shared, own): (Vec<_>, Vec<_>) =
             requirements.iter().cloned().partition(|wheel| names.contains(wheel.name.as_str()));
@@ -213,7 +236,7 @@ impl Environment {
             sites.push(context.components.install(&key, fill)?.path.join("site"));
         }
         let mut wheels = named_wheels(context, &own)?;
-        wheels.push(plan.wheel.clone());
+        wheels.extend(plan.wheels.iter().cloned());
         installer.install(&wheels, &workspace.site())?;
         sites.insert(0, workspace.site());
         Ok(Self { sites, driver, torch, requirements })
@@ -273,8 +296,9 @@ impl Installer<'_> {
             wheels.iter().filter(|w| self.context.store.blob(&w.sha256).is_none()).collect();
         let bytes: u64 = missing.iter().map(|wheel| wheel.size).sum();
         if !missing.is_empty() {
-            let (count, mib) = (missing.len(), bytes as f64 / f64::from(1 << 20));
-            let note = format!("what the wheel requires: {count} files to download, {mib:.1} MiB");
+            let count = missing.len();
+            let mib = bytes.div_ceil(1 << 20);
+            let note = format!("what the wheel requires: {count} files to download, {mib} MiB");
             self.context.reporter.report(Event::Note(note));
         }
     }

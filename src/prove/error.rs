@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use crate::error::{Class, Diagnose};
+use crate::python::lock::LockError;
+use crate::python::requirements::RequirementError;
 
 /// What stands in the way of a proof. That a wheel does not import is none of these.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +52,14 @@ pub enum ProveError {
     #[error("an unpacked torch cannot be installed: `{0}`")]
     TorchFolder(PathBuf),
     /// No set of wheels fits.
-    #[error("what the wheel requires cannot be resolved for the target")]
-    Unresolved(#[source] crate::python::lock::LockError),
+    #[error(
+        "what the wheel requires cannot be resolved for the target{}",
+        crate::python::launch::tail_block(&said(.0))
+    )]
+    Unresolved(LockError),
+    /// A requirement that cannot be installed from the index.
+    #[error("the wheel's requirement cannot be installed")]
+    Requirement(#[source] RequirementError),
     /// The dependencies do not install.
     #[error(
         "what the wheel requires cannot be installed{}",
@@ -98,7 +106,8 @@ impl Diagnose for ProveError {
             | Self::OtherPython { .. }
             | Self::NoPython { .. } => Class::Usage,
             Self::TorchFolder(_) | Self::Torch { .. } => Class::Torch,
-            Self::Unresolved(source) => source.class(),
+            Self::Unresolved(error) => error.class(),
+            Self::Requirement(source) => source.class(),
             Self::Install { tail } if tail.iter().any(|l| crate::error::tells_full_disk(l)) => {
                 Class::DiskFull
             }
@@ -127,13 +136,22 @@ impl Diagnose for ProveError {
                 Some("give a version or a `.whl` file of torch with `--torch`".into())
             }
             Self::Unresolved(_) => Some(
-                "`--torch` chooses another torch; packages that the index does not have for the \
-                 target must be built first"
+                "`--torch` chooses another torch; what the index does not have for the target must be \
+                 built first, and given as wheels with `--with`"
                     .into(),
             ),
+            Self::Requirement(source) => source.hint(),
             Self::Torch { .. } => Some("choose another torch with `--torch`".into()),
             Self::Manifest { .. } => Some("remove it, or build the wheel again".into()),
             _ => None,
         }
+    }
+}
+
+/// What the resolver said; of other errors, their own words.
+fn said(error: &LockError) -> Vec<String> {
+    match error {
+        LockError::Unresolved { tail, .. } => tail.clone(),
+        other => vec![other.to_string()],
     }
 }

@@ -159,7 +159,15 @@ fn library_hint(library: &str, torch: Option<&Torch>) -> String {
     if cuda_12.contains(&library) {
         return "the wheel was built for CUDA 12: build it for CUDA 13".to_owned();
     }
+    let of_cuda = ["libcu", "libnv", "libnccl", "libc10_cuda", "libtorch_cuda"];
     match torch {
+        Some(torch) if torch.cuda.is_empty() && of_cuda.iter().any(|s| library.starts_with(s)) => {
+            format!(
+                "torch {} has no CUDA, and brings none of its libraries: give one that has with \
+                 `--torch`",
+                torch.version
+            )
+        }
         None if of_torch => {
             "it is torch's, which the wheel does not require: `--torch VERSION` adds it".to_owned()
         }
@@ -199,6 +207,10 @@ mod tests {
         let cuda_12 = fault(&format!("ImportError: libcudart.so.12{missing}"));
         assert_eq!(cuda_12.library.as_deref(), Some("libcudart.so.12"));
         assert!(cuda_12.hint.unwrap().contains("CUDA 12"));
+        let cpu_only = Torch { version: "2.10.0+cpu".to_owned(), cuda: String::new() };
+        let line = format!("ImportError: libcudart.so.13{missing}");
+        let hint = explain(&[line], Some(&cpu_only)).hint.unwrap();
+        assert!(hint.starts_with("torch 2.10.0+cpu has no CUDA"), "{hint}");
         let own = fault(&format!("OSError: libnuma.so.1{missing}"));
         assert_eq!(own.library.as_deref(), Some("libnuma.so.1"));
         let newer = fault(

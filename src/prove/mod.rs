@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | what is in the wheel, and for which Python it is | [`wheel`] |
 //! | its dependencies, locked, and installed once for each torch | [`environment`] |
-//! | where the target's Python runs | [`emulator`] |
+//! | where the target's Python runs | `emulator` |
 //! | what it said | [`answer`], [`fault`] |
 //! | the record of it, in the wheel's manifest | [`attest`] |
 
@@ -54,7 +54,8 @@ pub struct Options {
     pub python: Option<String>,
     /// The torch to import with, a version or a wheel, whether the wheel requires one or not.
     pub torch: Option<String>,
-    /// Requirements that the wheel does not declare (PEP 508).
+    /// What the wheel does not declare, or the index does not have: requirements (PEP 508), and
+    /// wheels.
     pub with: Vec<String>,
     /// Whether dependencies are resolved anew.
     pub upgrade: bool,
@@ -138,7 +139,7 @@ pub fn prove(context: &Context, path: &Path, options: &Options) -> Result<Proof>
         let _step = Step::start(context.reporter.as_ref(), "importing", subject.name.to_string());
         emulator.import(context, &environment, &subject.modules, options.max_silence)?
     };
-    let judged = answer.judge(&subject, &plan)?;
+    let judged = answer.judge(&subject, environment.torch)?;
     let proof = Proof {
         wheel: subject.name.to_string(),
         sha256: subject.sha256,

@@ -115,7 +115,7 @@ def main():
     tell("python", version=sys.version.split()[0])
     before = set()
     if REQUEST["torch"]:
-        attempt("torch", import_torch)
+        attempt("(torch)", import_torch)
         before = operator_names()
     for module in REQUEST["modules"]:
         name, kind, path = module["name"], module["kind"], module["path"]
@@ -126,7 +126,7 @@ def main():
         else:
             attempt(name, lambda: import_package(name))
     if REQUEST["torch"]:
-        attempt("operators", lambda: operators(before))
+        attempt("(operators)", lambda: operators(before))
     tell("done")
 
 

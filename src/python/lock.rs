@@ -296,12 +296,17 @@ mod tests {
 
     /// Locks against a uv that writes this, and returns the lock and what uv was called with.
     fn lock(pylock: &str) -> (Result<Vec<Artifact>, LockError>, Invocation) {
+        lock_for(pylock, false)
+    }
+
+    /// The same for the build Python or, where `foreign`, another one.
+    fn lock_for(pylock: &str, foreign: bool) -> (Result<Vec<Artifact>, LockError>, Invocation) {
         let scratch = tempfile::tempdir().unwrap();
         let resolver = Resolver {
             uv: Path::new("/store/uv"),
             python: Path::new("/store/python3.13"),
             platform: Platform { major: 3, minor: 13, arch: Arch::X86_64, glibc: (2, 28) },
-            foreign: false,
+            foreign,
             index_url: "https://index.example/simple",
             offline: false,
             cache: Path::new("/store/uv-cache"),
@@ -353,6 +358,13 @@ mod tests {
         assert_eq!(after("--python-platform"), "x86_64-manylinux_2_28");
         assert_eq!(after("--default-index"), "https://index.example/simple");
         assert!(args.contains(&"--no-config") && !args.contains(&"--offline"));
+    }
+
+    #[test]
+    fn another_python_is_named_by_its_version() {
+        let asked =
+            |foreign| lock_for(&pylock(""), foreign).1.args.contains(&"--python-version".into());
+        assert_eq!([false, true].map(asked), [false, true]);
     }
 
     #[test]

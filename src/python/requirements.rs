@@ -42,7 +42,7 @@ impl Provided {
 #[derive(Debug, thiserror::Error)]
 pub enum RequirementError {
     /// Not PEP 508.
-    #[error("the build requirement `{text}` is malformed")]
+    #[error("the requirement `{text}` is malformed")]
     Malformed {
         /// As written.
         text: String,
@@ -50,7 +50,7 @@ pub enum RequirementError {
         source: Box<pep508_rs::Pep508Error>,
     },
     /// `name @ https://…`: it has no place in a lock that names registries.
-    #[error("the build requirement `{text}` names a URL, not a release of the index")]
+    #[error("the requirement `{text}` names a URL, not a release of the index")]
     Url {
         /// As written.
         text: String,

@@ -193,6 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_built_for_aarch64_can_be_imported_under_emulation() {
+        let sources = Sources::load(&repository()).unwrap();
+        let wanted = |name, python| {
+            let (build, target) = (Arch::X86_64, Arch::Aarch64);
+            sources.find(&Wanted { name, build, target, cuda: "13.0", python })
+        };
+        wanted("qemu", "").unwrap();
+        let headers = sources.all().iter().map(|source| &source.spec.key);
+        let headers = headers.filter(|key| key.name == "python-headers");
+        let of_target = headers.filter(|key| key.target == Some(Arch::Aarch64));
+        let pythons: Vec<_> = of_target.filter_map(|key| key.python.as_deref()).collect();
+        assert!(pythons.contains(&"3.11"), "{pythons:?}");
+        for python in pythons {
+            wanted("target-root", python).unwrap();
+        }
+    }
+
+    #[test]
     fn what_is_missing_is_said_with_what_there_is() {
         let sources = Sources::load(&repository()).unwrap();
         let wanted = Wanted {

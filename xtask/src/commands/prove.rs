@@ -28,8 +28,9 @@ pub struct Args {
     /// was built for, or the target's
     #[arg(long, value_name = "VERSION|WHEEL")]
     torch: Option<String>,
-    /// Install this too, which the wheel does not require; may be repeated
-    #[arg(long, value_name = "REQUIREMENT")]
+    /// Install this too: what the wheel does not require, or a wheel that the index does not have;
+    /// may be repeated
+    #[arg(long, value_name = "REQUIREMENT|WHEEL")]
     with: Vec<String>,
     /// Resolve what the wheels require anew, instead of taking what an earlier proof took
     #[arg(long)]
@@ -95,7 +96,7 @@ fn print(proof: &Proof) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["operator", "kernels"]);
         for operator in &proof.operators {
-            table.add_row([operator.schema.clone(), operator.kernels.join(" ")]);
+            table.add_row([operator.name.clone(), operator.kernels.join(" ")]);
         }
         println!("{table}");
     }
