@@ -10,5 +10,5 @@ mod python;
 mod registry;
 mod requests;
 mod support;
-mod torch;
+mod symbols;
 mod wrapper;
