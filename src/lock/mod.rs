@@ -8,6 +8,7 @@ mod requirements;
 mod source;
 mod torch;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -42,6 +43,8 @@ pub struct Locked {
     pub recipe: Recipe,
     /// The target's torch.
     pub torch: TorchInput,
+    /// CUDA libraries whose headers it wants beyond those of the component `cuda`.
+    pub libraries: BTreeSet<String>,
     /// The files of the toolchain's components.
     pub toolchain: Vec<Input>,
     /// The wheels of the build environment.
@@ -116,11 +119,12 @@ impl Diagnose for LockError {
 /// Locks every input.
 pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let torch = torch::lock(context, &resolved)?;
-    let request = toolchain_request(&resolved);
-    let toolchain = context.with_provisioner(|p| Ok(p.inputs(&request)?))?;
     let (package, recipe) = package(context, &resolved, &torch)?;
-    let PackageLock { identity, source, requirement, .. } = package;
-    Ok(Locked { resolved, source, identity, recipe, torch, toolchain, requirements: requirement })
+    let libraries = BTreeSet::new();
+    let request = toolchain_request(&resolved, &libraries);
+    let toolchain = context.with_provisioner(|p| Ok(p.inputs(&request)?))?;
+    let PackageLock { identity, source, requirement: requirements, .. } = package;
+    Ok(Locked { resolved, source, identity, recipe, torch, libraries, toolchain, requirements })
 }
 
 /// The lock of the package that fits its recipe as it is now, from before or looked up.
@@ -194,12 +198,16 @@ fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> R
     Ok(found.recipe)
 }
 
-/// The toolchain that a build needs.
-pub fn toolchain_request(resolved: &Resolved) -> toolchain::provision::Request<'_> {
+/// The toolchain that a build needs, with the headers of these CUDA libraries.
+pub fn toolchain_request<'a>(
+    resolved: &'a Resolved,
+    libraries: &'a BTreeSet<String>,
+) -> toolchain::provision::Request<'a> {
     toolchain::provision::Request {
         target: &resolved.target,
         python: &resolved.python,
         headers: resolved.headers.as_deref(),
+        libraries,
     }
 }
 

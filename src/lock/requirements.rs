@@ -45,7 +45,9 @@ pub(super) fn discover(
 ) -> Result<Discovered> {
     // First what may be refused, then what takes long.
     let torch = torch_sdk(context, &resolved.target, torch)?;
-    let toolchain = context.with_provisioner(|p| p.provision(&toolchain_request(resolved)))?;
+    let toolchain = context.with_provisioner(|p| {
+        p.provision(&toolchain_request(resolved, &std::collections::BTreeSet::new()))
+    })?;
     let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
     let builds = context.store.root().join("builds");
     fs_err::create_dir_all(&builds).map_err(LockError::Io)?;

@@ -63,6 +63,15 @@ pub const CANONICAL_STORE: &str = crate::exec::sandbox::STORE;
 /// The torch SDK's name in outputs and records.
 pub const CANONICAL_TORCH: &str = crate::exec::sandbox::TORCH;
 
+/// What every link gets after its own options: the driver's libraries, which a system has in its
+/// own folder, and where libraries find those that they need.
+fn link_flags(cuda: &Path) -> Vec<String> {
+    let libraries = cuda.join("lib64");
+    let stubs = libraries.join("stubs");
+    let rpath_link = format!("-Wl,-rpath-link,{}", libraries.display());
+    vec![format!("-L{}", stubs.display()), rpath_link]
+}
+
 impl Config {
     /// The configuration for a provisioned toolchain, with the build folder, the store and the
     /// torch SDK, all as the build calls them.
@@ -95,7 +104,7 @@ impl Config {
                 (store.to_owned(), PathBuf::from(CANONICAL_STORE)),
             ],
             compile_flags: Vec::new(),
-            link_flags: Vec::new(),
+            link_flags: link_flags(&toolchain.cuda),
             nvcc_flags: Vec::new(),
         }
     }
