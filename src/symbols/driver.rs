@@ -56,10 +56,10 @@ pub fn libnvidia_ml(header: &str) -> Library {
             .collect();
         match words[..] {
             // `#define nvmlInit nvmlInit_v2`
-            ["define", plain, versioned] => {
-                if is_nvml_function(plain) && is_nvml_function(versioned) {
-                    names.extend([plain.to_owned(), versioned.to_owned()]);
-                }
+            ["define", plain, versioned]
+                if is_nvml_function(plain) && is_nvml_function(versioned) =>
+            {
+                names.extend([plain.to_owned(), versioned.to_owned()]);
             }
             // `nvmlReturn_t DECLDIR nvmlShutdown(void);`, `const DECLDIR char* nvmlErrorString(…`
             [first, ..] if first != "define" && words.contains(&"DECLDIR") => {

@@ -69,6 +69,11 @@ pub(super) fn component_name(library: &str) -> String {
     format!("{COMPONENT}-{library}")
 }
 
+/// The library of such a component.
+pub(super) fn library_name(component: &str) -> Option<&str> {
+    component.strip_prefix(COMPONENT)?.strip_prefix('-')
+}
+
 impl CudaLibraries {
     /// Reads `cuda.toml` of the folder `toolchains`; an absent file describes nothing.
     pub fn load(folder: &Path) -> Result<Self, ToolchainError> {

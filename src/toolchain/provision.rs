@@ -69,6 +69,15 @@ impl Provisioner<'_> {
         Ok(inputs)
     }
 
+    /// The digests of the symbol indices that a toolchain's stubs are made from.
+    pub fn symbols(&self, request: &Request<'_>) -> Result<Vec<Sha256>, ToolchainError> {
+        let mut symbols = Vec::new();
+        for name in names(request) {
+            symbols.extend(self.source(&name, request)?.locked.symbols);
+        }
+        Ok(symbols)
+    }
+
     /// Of [`Provisioner::inputs`] those of components that are not in the store yet.
     pub fn missing(&self, request: &Request<'_>) -> crate::Result<Vec<Input>> {
         let runtime = self.source(RUNTIME, request)?.runtime_digest();

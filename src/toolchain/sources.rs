@@ -92,11 +92,11 @@ impl Sources {
     }
 
     /// The CUDA libraries whose headers can be fetched for a target.
-    fn libraries(&self, target: Arch, cuda: &str) -> impl Iterator<Item = &str> {
-        let prefix = cuda::component_name("");
+    pub fn libraries<'a>(&'a self, target: Arch, cuda: &'a str) -> impl Iterator<Item = &'a str> {
         let keys = self.components.iter().map(|source| &source.spec.key);
-        keys.filter(move |key| key.target == Some(target) && key.cuda.as_deref() == Some(cuda))
-            .filter_map(move |key| key.name.strip_prefix(&prefix))
+        let keys =
+            keys.filter(move |key| key.target == Some(target) && key.cuda.as_deref() == Some(cuda));
+        keys.filter_map(|key| cuda::library_name(&key.name))
     }
 
     fn not_found(&self, wanted: &Wanted<'_>) -> ToolchainError {
@@ -120,7 +120,7 @@ impl Sources {
             return ToolchainError::NoPythonHeaders { python, target: wanted.target, known };
         }
         let Wanted { name, build, target, cuda, .. } = wanted;
-        if let Some(library) = name.strip_prefix(&cuda::component_name("")) {
+        if let Some(library) = cuda::library_name(name) {
             let known: BTreeSet<_> = self.libraries(*target, cuda).collect();
             return ToolchainError::NoLibrary {
                 library: library.to_owned(),

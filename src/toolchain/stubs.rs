@@ -78,3 +78,95 @@ fn write(library: &Library, file: &str, arch: Arch, at: &Path) -> Result<(), Too
 fn link_name(file: &str) -> &str {
     file.find(".so").map_or(file, |at| &file[..at + ".so".len()])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::Sources;
+    use super::*;
+    use crate::audit::tags::is_from_dependencies;
+    use crate::symbols::Product;
+
+    fn repository() -> Sources {
+        Sources::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("toolchains")).unwrap()
+    }
+
+    /// The component `cuda` of the repository, for aarch64.
+    fn cuda() -> Source {
+        let sources = repository();
+        let found = sources.all().iter().find(|source| {
+            source.spec.key.name == "cuda" && source.spec.key.target == Some(Arch::Aarch64)
+        });
+        found.unwrap().clone()
+    }
+
+    #[test]
+    fn the_repositorys_indices_are_locked_and_complete() {
+        let sources = repository();
+        let with_stubs = |source: &&Source| !source.spec.stubs.is_empty();
+        let mut arches = BTreeSet::new();
+        for source in sources.all().iter().filter(with_stubs) {
+            arches.insert(source.spec.key.target);
+            let index =
+                load(source.index.as_ref().unwrap(), source.locked.symbols.unwrap()).unwrap();
+            let projects = source.spec.stubs.iter().map(|wheel| wheel.project.clone());
+            assert_eq!(index.parts, projects.collect());
+            let libraries: Vec<_> =
+                index.parts.iter().flat_map(|part| index.libraries(part)).collect();
+            for (file, library) in &libraries {
+                assert_eq!(library.soname.as_deref(), Some(*file));
+                assert!(is_from_dependencies(file), "a wheel may not need `{file}`");
+            }
+            for (link, symbol) in [
+                ("libcublas.so", "cublasCreate_v2"),
+                ("libcudnn.so", "cudnnCreate"),
+                ("libcudnn_graph.so", "cudnnBackendExecute"),
+                ("libcufft.so", "cufftCreate"),
+                ("libcusparseLt.so", "cusparseLtInit"),
+                ("libnccl.so", "ncclGetVersion"),
+                ("libnvrtc.so", "nvrtcCompileProgram"),
+                ("libnvJitLink.so", "nvJitLinkVersion"),
+            ] {
+                let (_, library) =
+                    libraries.iter().find(|(file, _)| link_name(file) == link).unwrap();
+                assert!(library.symbols.iter().any(|s| s.name == symbol), "{link}: {symbol}");
+            }
+        }
+        assert_eq!(arches, BTreeSet::from([Some(Arch::Aarch64), Some(Arch::X86_64)]));
+    }
+
+    #[test]
+    fn stubs_stand_where_a_toolkit_has_libraries() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for (path, content) in [
+            ("include/cuda.h", "CUresult CUDAAPI cuInit(unsigned int Flags);\n"),
+            ("lib/libcudart.so.13", "the real one"),
+        ] {
+            fs_err::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs_err::write(root.join(path), content).unwrap();
+        }
+        install(&cuda(), root).unwrap();
+        let read = |path: &str| fs_err::read(root.join(path)).unwrap();
+        assert_eq!(read("lib/libcudart.so"), b"the real one");
+        let cublas = Library::read(&*read("lib/libcublas.so"), Arch::Aarch64).unwrap();
+        assert_eq!(cublas.soname.as_deref(), Some("libcublas.so.13"));
+        assert_eq!(read("lib/libcublas.so.13"), read("lib/libcublas.so"));
+        let driver = Library::read(&*read("lib/stubs/libcuda.so"), Arch::Aarch64).unwrap();
+        assert_eq!(driver.symbols.len(), 1);
+        assert!(!root.join("lib/stubs/libnvidia-ml.so").exists(), "no header declares it");
+    }
+
+    #[test]
+    fn another_index_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut source = cuda();
+        let index = SymbolIndex::new(Product::Cuda, "13.0", Arch::Aarch64);
+        let path = folder.path().join("index.xz");
+        fs_err::write(&path, index.to_xz()).unwrap();
+        source.index = Some(path);
+        let error = install(&source, folder.path()).unwrap_err();
+        assert_eq!(crate::Diagnose::class(&error), crate::Class::Integrity);
+    }
+}

@@ -52,6 +52,8 @@ pub struct Tools {
     pub cxx: PathBuf,
     /// The CUDA toolkit, with `bin/nvcc`.
     pub cuda: PathBuf,
+    /// Folders with headers of CUDA libraries that the toolkit has not.
+    pub cuda_include: Vec<PathBuf>,
     /// ninja.
     pub ninja: PathBuf,
 }
@@ -86,6 +88,7 @@ impl Config {
             cc: toolchain.cc.clone(),
             cxx: toolchain.cxx.clone(),
             cuda: toolchain.cuda.clone(),
+            cuda_include: toolchain.cuda_include.clone(),
             ninja: toolchain.ninja.clone(),
         };
         Self {
@@ -165,6 +168,7 @@ pub(super) mod tests {
                 cc: "/real/store/gcc".into(),
                 cxx: "/real/store/g++".into(),
                 cuda: "/real/store/cuda".into(),
+                cuda_include: vec!["/real/store/cudnn/include".into()],
                 ninja: "/real/store/ninja".into(),
             },
             sysroot: Some("/real/store/sysroot".into()),
