@@ -3,6 +3,7 @@
 mod audit;
 mod build;
 mod cli;
+mod cuda_libraries;
 mod faults;
 mod full;
 mod package;

@@ -120,7 +120,12 @@ impl Workplace {
 
     /// A copy of the fixture `saxpy`: a kernel and a torch operator.
     pub fn saxpy(&self, name: &str) -> PathBuf {
-        let fixture = repository().join("tests/fixtures/saxpy");
+        self.fixture("saxpy", name)
+    }
+
+    /// A copy of a fixture.
+    pub fn fixture(&self, fixture: &str, name: &str) -> PathBuf {
+        let fixture = repository().join("tests/fixtures").join(fixture);
         let folder = self.source(name, &[]);
         for entry in WalkDir::new(&fixture) {
             let entry = entry.unwrap();
