@@ -38,6 +38,23 @@ fn a_package_gets_the_headers_that_it_includes_and_links_to_what_it_names() {
     let components = components(&product);
     let libraries: Vec<_> = components.iter().filter(|name| name.starts_with("cuda-")).collect();
     assert_eq!(libraries, ["cuda-cudnn"]);
+
+    // A lock that was written before anybody looked for includes.
+    let lock = workplace.lock(&source);
+    let written = fs_err::read_to_string(&lock).unwrap();
+    let [before, cuda, after] = lock_parts(&written);
+    assert!(cuda.ends_with("libraries = [\"cudnn\"]\n\n"), "{written}");
+    fs_err::write(&lock, format!("{before}{after}")).unwrap();
+    let again = Run::of(&workplace.build(&source, "dist", &["--offline"])).product();
+    assert_eq!((&again["up_to_date"], &again["inputs"]), (&true.into(), &product["inputs"]));
+    assert_eq!(fs_err::read_to_string(&lock).unwrap(), written);
+}
+
+/// A lock's text: what is before the table of CUDA libraries, that table, and what is after it.
+fn lock_parts(lock: &str) -> [&str; 3] {
+    let start = lock.find("[package.cuda]").unwrap();
+    let length = lock[start..].find("\n\n").unwrap() + 2;
+    [&lock[..start], &lock[start..start + length], &lock[start + length..]]
 }
 
 /// What the text of a source does not tell.

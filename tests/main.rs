@@ -12,4 +12,5 @@ mod registry;
 mod requests;
 mod support;
 mod symbols;
+mod toolchain_lock;
 mod wrapper;
