@@ -89,10 +89,11 @@ def _flush(edges, output_dir):
     file = os.path.join(folder, "build.ninja")
     with open(file, "w", encoding="utf-8") as out:
         out.write("\n".join(lines) + "\n")
-    if subprocess.run(["ninja", "-v", "-f", file]).returncode != 0:
+    code = subprocess.run(["ninja", "-v", "-f", file]).returncode
+    if code != 0:
         from distutils.errors import CompileError
 
-        raise CompileError("a compiler failed")
+        raise CompileError(f"command 'ninja' failed with exit code {code}")
 
 
 def _value(text):

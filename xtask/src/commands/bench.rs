@@ -11,7 +11,7 @@ use crosswheel::actions::{CostBook, Server, ServerOptions};
 use crosswheel::exec::{Command, Interrupt};
 use crosswheel::report::Silent;
 use crosswheel::target::Sm;
-use crosswheel::wrapper::{self, Config, Tools};
+use crosswheel::wrapper::{self, Config, Toolkit, Tools};
 
 use super::common::{Session, SessionArgs};
 
@@ -147,6 +147,7 @@ impl Overhead {
                 cc: compiler.to_owned(),
                 cxx: compiler.to_owned(),
                 cuda: folder.join("cuda"),
+                cuda_include: Vec::new(),
                 ninja: ninja.to_owned(),
             },
             sysroot: None,
@@ -161,7 +162,8 @@ impl Overhead {
         };
         let tools = folder.join("tools");
         fs_err::create_dir_all(config.tools.cuda.join("bin"))?;
-        wrapper::install(&tools, &std::env::current_exe()?, &config, &config.tools.cuda)
+        let toolkit = Toolkit { root: &config.tools.cuda, include: &[] };
+        wrapper::install(&tools, &std::env::current_exe()?, &config, toolkit)
             .map_err(crosswheel::Error::from)?;
         let options = ServerOptions {
             socket,

@@ -1,5 +1,7 @@
 //! `cargo xtask toolchain lock`: from what components and torches are to the files they are made of.
 
+use std::path::Path;
+
 use crosswheel::artifact::Input;
 use crosswheel::registry::file_name::WheelName;
 use crosswheel::target::Arch;
@@ -49,7 +51,8 @@ fn lock_components(session: &Session, components: &[String]) -> anyhow::Result<(
     let folder = context.project.toolchains();
     let (spec, previous) = load(&folder).map_err(crosswheel::Error::from)?;
     let reporter = context.reporter.as_ref();
-    let relock = Relock { registries: &context.registries, store: &context.store, reporter };
+    let (registries, store) = (&context.registries, &context.store);
+    let relock = Relock { folder: &folder, registries, store, reporter };
     let relocked = relock.relock(&spec, &previous, components)?;
     session.screen.clear();
     for (component, registry) in &relocked.skipped {
@@ -60,12 +63,22 @@ fn lock_components(session: &Session, components: &[String]) -> anyhow::Result<(
     for change in changes(&previous, &relocked.lock) {
         println!("{change}");
     }
-    let text = render(&relocked.lock).map_err(crosswheel::Error::from)?;
-    let path = folder.join("components.lock");
-    if fs_err::read_to_string(&path).ok().as_ref() != Some(&text) {
-        crosswheel::manifest::write_together(&[(&path, text.as_bytes())])?;
+    for (path, index) in &relocked.indices {
+        write_changed(path, index)?;
     }
+    let text = render(&relocked.lock).map_err(crosswheel::Error::from)?;
+    write_changed(&folder.join("components.lock"), text.as_bytes())?;
     eprintln!("{} components are locked", relocked.lock.component.len());
+    Ok(())
+}
+
+fn write_changed(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    if fs_err::read(path).ok().as_deref() != Some(content) {
+        if let Some(folder) = path.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        crosswheel::manifest::write_together(&[(path, content)])?;
+    }
     Ok(())
 }
 
