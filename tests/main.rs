@@ -10,6 +10,7 @@ mod properties;
 mod python;
 mod registry;
 mod requests;
+mod schemas;
 mod support;
 mod torch;
 mod wrapper;

@@ -14,7 +14,7 @@ mod test;
 mod toolchain;
 mod toolchain_lock;
 
-pub use common::{Headers, Session};
+pub use common::{Headers, Session, print_json};
 
 /// Cross-builds aarch64 CUDA 13 wheels on x86_64 Linux.
 #[derive(Debug, Parser)]
