@@ -130,7 +130,10 @@ fn toolchains_are_told_as_their_schemas_say() {
 fn the_store_is_told_as_its_schema_says() {
     let store = tempfile::tempdir().unwrap();
     let key = Key::new("gcc", Sha256::of("inputs"));
-    let fill = |root: &Path| Ok(fs_err::write(root.join("tool"), "tool").unwrap());
+    let fill = |root: &Path| {
+        fs_err::write(root.join("tool"), "tool").unwrap();
+        Ok(())
+    };
     Components::new(store.path()).install(&key, fill).unwrap();
     let path = store.path().to_str().unwrap();
     let of_store = |words: &[&str]| json(&[&["store"], words, &["--store", path]].concat());
