@@ -45,14 +45,16 @@ fn fuzz(folder: &Path, target: &str, seconds: u32) -> anyhow::Result<()> {
     let corpus = folder.join("corpus").join(target);
     fs_err::create_dir_all(&corpus)?;
     let mut words: Vec<OsString> =
-        ["run", "nightly", "cargo", "fuzz", "run", "--sanitizer", "none", "--fuzz-dir"]
+        ["rustup", "run", "nightly", "cargo", "fuzz", "run", "--sanitizer", "none", "--fuzz-dir"]
             .map(OsString::from)
             .into();
     words.extend([folder.into(), target.into(), corpus.into()]);
     words.extend([folder.join("seeds").join(target).into(), "--".into()]);
     words.push(format!("-max_total_time={seconds}").into());
     words.extend(["-max_len=8192".into(), "-timeout=10".into()]);
-    let status = run_inheriting(Path::new("rustup"), &words).map_err(crosswheel::Error::from)?;
+    // Which looks on the PATH.
+    let env = Path::new("/usr/bin/env");
+    let status = run_inheriting(env, &words).map_err(crosswheel::Error::from)?;
     anyhow::ensure!(status.success(), "`{target}` found an input that should be looked at");
     Ok(())
 }
