@@ -16,6 +16,7 @@ mod python;
 mod registry;
 mod releases;
 mod requests;
+mod schemas;
 mod scripts;
 mod support;
 mod symbols;

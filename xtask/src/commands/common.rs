@@ -23,6 +23,12 @@ pub enum Format {
     Json,
 }
 
+/// Prints one JSON document on stdout.
+pub fn print_json(document: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(document)?);
+    Ok(())
+}
+
 /// Options of every verb that works on the store.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SessionArgs {

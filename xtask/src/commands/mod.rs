@@ -8,13 +8,14 @@ mod build_wheels;
 mod common;
 mod completions;
 mod fetch;
+mod fuzz;
 mod lock;
 mod store;
 mod test;
 mod toolchain;
 mod toolchain_lock;
 
-pub use common::{Headers, Session};
+pub use common::{Headers, Session, print_json};
 
 /// Cross-builds aarch64 CUDA 13 wheels on x86_64 Linux.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ enum Command {
     Audit(audit::Args),
     /// Runs this repository's tests
     Test(test::Args),
+    /// Looks for input that this repository's readers cannot take
+    Fuzz(fuzz::Args),
     /// Shows, measures, checks or cleans the store
     Store(store::Args),
     /// Lists and shows toolchains, and uses one by hand
@@ -53,6 +56,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Lock(args) => lock::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),
         Command::Bench(bench) => bench.run(),
