@@ -1,9 +1,14 @@
 //! Compile: runs the backend, whose compilers are crosswheel's wrappers.
 
-use std::path::PathBuf;
+mod missing_header;
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+
+use missing_header::MissingHeader;
 
 use crate::Result;
 use crate::actions::{Action, ActionsError, CostBook};
@@ -53,6 +58,7 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         _ => {}
     }
     context.reporter.report(Event::Log(folder.log()));
+    let logged = fs_err::metadata(folder.log()).map_or(0, |metadata| metadata.len());
     let built = {
         let _step = Step::start(context.reporter.as_ref(), "building", locked.source.label());
         bench.with_backend(context, &system, |backend| backend.build_wheel(&wheels))
@@ -69,7 +75,14 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         costs.record(&locked.resolved.request.to_string(), action);
     }
     costs.save()?;
-    let wheel = built?;
+    let wheel = match built {
+        Ok(wheel) => wheel,
+        Err(error) => {
+            let log = log_from(&folder.log(), logged).map_err(ConfigureError::Io)?;
+            let detector = context.cuda_libraries()?.detector()?;
+            return Err(MissingHeader::explain(error, &log, &detector));
+        }
+    };
     if let Some(error) = now.unlogged {
         return Err(ActionsError::from(std::io::Error::new(error.kind(), error)).into());
     }
@@ -89,6 +102,18 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         busy: now.busy,
         store,
     })
+}
+
+/// What was appended to a log after its first bytes.
+fn log_from(path: &Path, start: u64) -> std::io::Result<String> {
+    let mut appended = Vec::new();
+    let mut file = match fs_err::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        file => file?,
+    };
+    file.seek(SeekFrom::Start(start))?;
+    file.read_to_end(&mut appended)?;
+    Ok(String::from_utf8_lossy(&appended).into_owned())
 }
 
 /// Of several runs of one action the last: what made the output that is there.

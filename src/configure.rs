@@ -167,7 +167,8 @@ impl Workbench {
             resolved.jobs.get(),
         );
         config.socket = Some(view.inside(&folder.socket()));
-        let installed = wrapper::install(&tools, &context.executable, &config, &toolchain.cuda)?;
+        let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
+        let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
         let server = Server::start(ServerOptions {
             socket: folder.socket(),
             log: folder.actions(),

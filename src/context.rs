@@ -14,6 +14,7 @@ use crate::registry::Registries;
 use crate::report::Reporter;
 use crate::store::{Components, Fetcher, Store};
 use crate::target::Arch;
+use crate::toolchain::cuda::CudaLibraries;
 use crate::toolchain::provision::Provisioner;
 use crate::toolchain::sources::Sources;
 
@@ -112,6 +113,11 @@ impl Context {
         }
         let sources = Sources::load(&self.project.toolchains())?;
         Ok(self.sources.get_or_init(|| sources))
+    }
+
+    /// The CUDA libraries that packages may link to, as written.
+    pub fn cuda_libraries(&self) -> Result<CudaLibraries> {
+        Ok(CudaLibraries::load(&self.project.toolchains())?)
     }
 
     /// How files get into the store.

@@ -48,6 +48,7 @@ pub mod report;
 pub mod request;
 pub mod resolve;
 pub mod store;
+pub mod symbols;
 pub mod target;
 pub mod toolchain;
 pub mod torch;

@@ -84,7 +84,7 @@ pub fn plan(context: &Context, locked: &Locked, out: &Path) -> Result<Plan> {
 
 /// What a fetch would download, each file once, sorted by name.
 fn downloads(context: &Context, locked: &Locked) -> Result<Vec<PlannedDownload>> {
-    let request = toolchain_request(&locked.resolved);
+    let request = toolchain_request(&locked.resolved, &locked.libraries);
     let mut inputs = context.with_provisioner(|p| p.missing(&request))?;
     inputs.extend(locked.requirements.iter().cloned().map(Input::Whole));
     if let Source::Index(artifact) = &locked.source {

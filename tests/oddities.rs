@@ -92,16 +92,25 @@ fn scripts_that_need_more_to_be_built() {
 }
 
 #[test]
-fn what_a_script_imports_undeclared_is_named_and_a_recipe_adds_it() {
+fn what_a_script_imports_undeclared_is_added_where_it_is_well_known_or_by_a_recipe() {
     let workplace = Workplace::new("odd-undeclared");
     let source = workplace.fixture("oddities/imports-numpy", "undeclared");
     let pyproject = source.join("pyproject.toml");
     let text = fs_err::read_to_string(&pyproject).unwrap().replace(", \"numpy>=2\"", "");
     fs_err::write(&pyproject, &text).unwrap();
     let run = Run::of(&workplace.build(&source, "dist", &["--python", "3.11"]));
-    run.fails(9, &["No module named 'numpy'", "--> setup.py:3", "hint: the build script imports"]);
-    let advice = "`requires = [\"numpy\"]` in `patches/<package>/recipe.toml`";
-    run.fails(9, &[advice]);
+    assert_eq!(run.product()["ran"], Value::from(2));
+    let note = "the build script imports `numpy` without declaring it: `numpy` is added";
+    assert!(run.stderr.contains(note), "{}", run.stderr);
+
+    // What brings other modules is not guessed.
+    let setup = source.join("setup.py");
+    let script = fs_err::read_to_string(&setup).unwrap();
+    fs_err::write(&setup, format!("import markupsafe\n{script}")).unwrap();
+    let run = Run::of(&workplace.build(&source, "dist", &["--python", "3.11"]));
+    let says = ["No module named 'markupsafe'", "--> setup.py:1", "hint: the build script imports"];
+    run.fails(9, &says);
+    run.fails(9, &["`requires = [\"markupsafe\"]` in `patches/<package>/recipe.toml`"]);
 
     // The recipe is found by the name, which this setup.py tells only when it is run.
     let project = workplace.path("project");
@@ -109,7 +118,7 @@ fn what_a_script_imports_undeclared_is_named_and_a_recipe_adds_it() {
     fs_err::create_dir_all(recipe.parent().unwrap()).unwrap();
     let toolchains = crate::support::xtask::repository().join("toolchains");
     std::os::unix::fs::symlink(toolchains, project.join("toolchains")).unwrap();
-    fs_err::write(&recipe, "# Imported by setup.py.\nrequires = [\"numpy\"]\n").unwrap();
+    fs_err::write(&recipe, "# Imported by setup.py.\nrequires = [\"markupsafe\"]\n").unwrap();
     fs_err::write(source.join("PKG-INFO"), "Metadata-Version: 2.1\nName: imports-numpy\n").unwrap();
     let options = ["--python", "3.11", "--project", project.to_str().unwrap()];
     let product = Run::of(&workplace.build(&source, "dist", &options)).product();

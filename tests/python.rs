@@ -130,6 +130,7 @@ fn toolchain(folder: &Path) -> Toolchain {
         binutils: PathBuf::new(),
         sysroot: PathBuf::new(),
         cuda: path("cuda"),
+        cuda_include: Vec::new(),
         python: python(),
         target_python: TargetPython {
             version: "3.12".to_owned(),

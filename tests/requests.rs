@@ -127,6 +127,14 @@ fn a_failure_ends_the_run_unless_the_others_shall_go_on() {
     assert!(Path::new(entries[0]["wheel"].as_str().unwrap()).is_file());
     assert_eq!((&entries[1]["exit_code"], &entries[1]["target"]), (&3.into(), &"thor".into()));
     assert!(entries[1]["request"].as_str().unwrap().ends_with("broken"));
+
+    let planned = build_wheels(&workplace, &[&words[..], &["--dry-run"]].concat());
+    assert_eq!(planned.code, Some(3), "{}", planned.stderr);
+    let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
+    assert_conforms(&planned, "plan.schema.json");
+    assert_eq!(planned[0]["up_to_date"], entries[0]["wheel"]);
+    assert_eq!(planned[1]["request"], entries[1]["request"]);
+    assert_eq!(planned[1]["exit_code"], 3);
 }
 
 #[test]

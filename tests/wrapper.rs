@@ -11,7 +11,7 @@ use crosswheel::actions::{Action, CostBook, Kind, Server, ServerOptions};
 use crosswheel::exec::{Command, Finished, Interrupt, Isolation, Sandbox};
 use crosswheel::report::{Event, Reporter};
 use crosswheel::target::Sm;
-use crosswheel::wrapper::{self, Config, Tools};
+use crosswheel::wrapper::{self, Config, Toolkit, Tools};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::sys::stat::Mode;
 
@@ -54,7 +54,8 @@ impl Build {
         }
         fs_err::create_dir_all(build.real("cuda/include")).unwrap();
         let (tools, cuda) = (build.path("tools"), build.real("cuda"));
-        wrapper::install(&tools, Path::new(XTASK), &build.config(), &cuda).unwrap();
+        let toolkit = Toolkit { root: &cuda, include: &[] };
+        wrapper::install(&tools, Path::new(XTASK), &build.config(), toolkit).unwrap();
         build
     }
 
@@ -76,6 +77,7 @@ impl Build {
                 cc: self.real("cc"),
                 cxx: self.real("cxx"),
                 cuda: self.real("cuda"),
+                cuda_include: Vec::new(),
                 ninja: self.real("ninja"),
             },
             sysroot: None,

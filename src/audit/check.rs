@@ -222,15 +222,25 @@ fn check_contract(
     violations: &mut Vec<Violation>,
 ) -> Result<(), AuditError> {
     let whole = inspection.path.display().to_string();
-    if policy.expect_device_code && inspection.files.iter().all(|f| f.device_units == 0) {
-        let message = "it holds no device code, though its sources have `.cu` files";
-        let hint = "the build may have fallen back to a CPU-only configuration: look at its log";
-        violations.push(Violation::new(Code::NoDeviceCode, &whole, message).hint(hint));
-    }
     let paths: Vec<&str> = match &inspection.wheel {
         Some(wheel) => wheel.paths.iter().map(String::as_str).collect(),
         None => inspection.files.iter().map(|f| f.path.as_str()).collect(),
     };
+    if policy.expect_device_code && inspection.files.iter().all(|f| f.device_units == 0) {
+        let message = "it holds no device code, though its sources have `.cu` files";
+        let hint = match paths.iter().any(|path| path.ends_with(".cu")) {
+            true => {
+                "it carries the `.cu` files, to compile them where it runs: where that is meant, the \
+                 recipe may waive `no-device-code`"
+            }
+            false => {
+                "the build fell back to a CPU-only configuration, or compiles its CUDA sources only \
+                 where a variable asks for it: look at its log and its setup.py; the recipe's \
+                 `environment` sets variables"
+            }
+        };
+        violations.push(Violation::new(Code::NoDeviceCode, &whole, message).hint(hint));
+    }
     for pattern in &policy.contract {
         let glob = matcher(pattern)?;
         if !paths.iter().any(|path| glob.is_match(path)) {

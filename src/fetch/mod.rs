@@ -50,8 +50,8 @@ pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
     }
     let wheels = named_wheels(context, &locked.requirements)?;
     let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;
-    let toolchain =
-        context.with_provisioner(|p| p.provision(&toolchain_request(&locked.resolved)))?;
+    let request = toolchain_request(&locked.resolved, &locked.libraries);
+    let toolchain = context.with_provisioner(|p| p.provision(&request))?;
     Ok(Fetched { locked, toolchain, torch, wheels })
 }
 

@@ -12,11 +12,11 @@ use crate::lock::TorchInput;
 use crate::net::{NetError, RangeReader};
 use crate::report::{Event, Step, next_id};
 use crate::store::Key;
+use crate::symbols::SymbolIndex;
 use crate::target::Target;
 use crate::torch::TorchError;
 use crate::torch::lock::{LockedTorch, TorchLock};
 use crate::torch::sdk::{self, Libraries, TorchSdk};
-use crate::torch::symbols::SymbolIndex;
 use crate::torch::wheel::no_prefetch;
 
 /// Where the SDK lies in its component.

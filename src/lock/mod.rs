@@ -3,18 +3,21 @@
 //! What was locked before is taken from `crosswheel.lock`, else from the store; what was not is
 //! looked up in the registries, and remembered.
 
+mod includes;
 mod record;
 mod requirements;
 mod source;
 mod torch;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use requirements::Discovered;
 pub(crate) use requirements::uv_variables;
 
+pub use includes::CudaHeaders;
 pub use record::{PackageLock, PackageLocks};
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
@@ -23,6 +26,7 @@ use crate::Result;
 use crate::artifact::{Artifact, Input, Sha256};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
+use crate::fetch;
 use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
@@ -43,8 +47,12 @@ pub struct Locked {
     pub recipe: Recipe,
     /// The target's torch.
     pub torch: TorchInput,
+    /// CUDA libraries whose headers it wants beyond those of the component `cuda`.
+    pub libraries: BTreeSet<String>,
     /// The files of the toolchain's components.
     pub toolchain: Vec<Input>,
+    /// The digests of the symbol indices that its stubs are made from.
+    pub symbols: Vec<Sha256>,
     /// The wheels of the build environment.
     pub requirements: Vec<Artifact>,
 }
@@ -117,11 +125,23 @@ impl Diagnose for LockError {
 /// Locks every input.
 pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let torch = torch::lock(context, &resolved)?;
-    let request = toolchain_request(&resolved);
-    let toolchain = context.with_provisioner(|p| Ok(p.inputs(&request)?))?;
     let (package, recipe) = package(context, &resolved, &torch)?;
-    let PackageLock { identity, source, requirement, .. } = package;
-    Ok(Locked { resolved, source, identity, recipe, torch, toolchain, requirements: requirement })
+    let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
+    let request = toolchain_request(&resolved, &libraries);
+    let (toolchain, symbols) =
+        context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
+    let PackageLock { identity, source, requirement: requirements, .. } = package;
+    Ok(Locked {
+        resolved,
+        source,
+        identity,
+        recipe,
+        torch,
+        libraries,
+        toolchain,
+        symbols,
+        requirements,
+    })
 }
 
 /// The lock of the package that fits its recipe as it is now, from before or looked up.
@@ -135,7 +155,7 @@ fn package(
     for locked in &found {
         let recipe = find_recipe(context, resolved, &locked.identity)?;
         if recipe.requirements_digest() == locked.recipe {
-            return Ok((locked.clone(), recipe));
+            return Ok((with_headers(context, &locks, &found, locked.clone())?, recipe));
         }
     }
     // Where only the recipe is another, the release stays the one that was locked.
@@ -152,6 +172,55 @@ fn package(
     Ok((locked, recipe))
 }
 
+/// A lock whose source was looked through for what `cuda.toml` describes now. The requirements stay
+/// those that were locked.
+fn with_headers(
+    context: &Context,
+    locks: &PackageLocks,
+    found: &[PackageLock],
+    mut locked: PackageLock,
+) -> Result<PackageLock> {
+    let described = context.cuda_libraries()?.digest();
+    let current = |cuda: &CudaHeaders| cuda.described == described;
+    if locked.cuda.as_ref().is_some_and(current) {
+        return Ok(locked);
+    }
+    // All of them are locks of one source.
+    let known = found.iter().filter_map(|other| other.cuda.as_ref()).find(|cuda| current(cuda));
+    if let Some(known) = known {
+        locked.cuda = Some(known.clone());
+        return Ok(locked);
+    }
+    let scratch = tempfile::tempdir_in(context.store.root()).map_err(LockError::Io)?;
+    let tree = scratch.path().join("source");
+    fetch::source_tree(context, &locked.source, &tree)?;
+    locked.cuda = Some(cuda_headers(context, &tree)?);
+    locks.remember(locked.clone())?;
+    Ok(locked)
+}
+
+/// Looks through a source tree.
+fn cuda_headers(context: &Context, tree: &Path) -> Result<CudaHeaders> {
+    let described = context.cuda_libraries()?;
+    let libraries = includes::scan(tree, &described.detector()?).map_err(LockError::Io)?;
+    Ok(CudaHeaders { described: described.digest(), libraries })
+}
+
+/// The CUDA libraries whose headers a build gets: those that its source includes, as far as they
+/// are there for the target, and those that its recipe names.
+fn libraries(
+    context: &Context,
+    resolved: &Resolved,
+    included: Option<&CudaHeaders>,
+    recipe: &Recipe,
+) -> Result<BTreeSet<String>> {
+    let Target { arch, cuda, .. } = &resolved.target;
+    let known: BTreeSet<&str> = context.sources()?.libraries(*arch, cuda).collect();
+    let included = included.iter().flat_map(|cuda| &cuda.libraries);
+    let there = included.filter(|library| known.contains(library.as_str()));
+    Ok(there.chain(&recipe.cuda).cloned().collect())
+}
+
 /// Looks up a package's source and build requirements, whatever was locked before.
 pub fn relock(context: &Context, resolved: &Resolved) -> Result<PackageLock> {
     let torch = torch::lock(context, resolved)?;
@@ -165,13 +234,14 @@ fn look_up(
     torch: &TorchInput,
     source: Source,
 ) -> Result<(PackageLock, Recipe)> {
-    let Discovered { identity, recipe, wheels } =
+    let Discovered { identity, recipe, cuda, wheels } =
         requirements::discover(context, resolved, &source, torch)?;
     let locked = PackageLock {
         request: resolved.request.to_string(),
         recipe: recipe.requirements_digest(),
         identity,
         source,
+        cuda: Some(cuda),
         requirement: wheels,
     };
     Ok((locked, recipe))
@@ -195,12 +265,16 @@ fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> R
     Ok(found.recipe)
 }
 
-/// The toolchain that a build needs.
-pub fn toolchain_request(resolved: &Resolved) -> toolchain::provision::Request<'_> {
+/// The toolchain that a build needs, with the headers of these CUDA libraries.
+pub fn toolchain_request<'a>(
+    resolved: &'a Resolved,
+    libraries: &'a BTreeSet<String>,
+) -> toolchain::provision::Request<'a> {
     toolchain::provision::Request {
         target: &resolved.target,
         python: &resolved.python,
         headers: resolved.headers.as_deref(),
+        libraries,
     }
 }
 
@@ -212,10 +286,11 @@ struct Inputs<'a> {
     recipe: &'a Recipe,
     torch: Sha256,
     toolchain: Vec<Sha256>,
+    symbols: &'a [Sha256],
     requirements: &'a [Artifact],
     target: &'a Target,
     python: &'a str,
-    headers: Option<&'a std::path::Path>,
+    headers: Option<&'a Path>,
     local_version: Option<&'a str>,
     time: u64,
 }
@@ -230,6 +305,7 @@ impl Locked {
             recipe: &self.recipe,
             torch: self.torch.digest(),
             toolchain: self.toolchain.iter().map(Input::sha256).collect(),
+            symbols: &self.symbols,
             requirements: &self.requirements,
             target,
             python,

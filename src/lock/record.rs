@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, LockError, Source};
+use super::{CudaHeaders, Identity, LockError, Source};
 use crate::artifact::{Artifact, Sha256};
 use crate::atomic;
 use crate::context::Context;
@@ -25,6 +25,9 @@ pub struct PackageLock {
     pub identity: Identity,
     /// The source.
     pub source: Source,
+    /// The CUDA libraries that the source wants the headers of; none where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<CudaHeaders>,
     /// The wheels of its build environment, sorted.
     #[serde(default)]
     pub requirement: Vec<Artifact>,

@@ -6,7 +6,10 @@ use std::path::Path;
 use indexmap::IndexMap;
 use tempfile::TempDir;
 
-use super::{Identity, LockError, Source, TorchInput, find_recipe, toolchain_request};
+use super::{
+    CudaHeaders, Identity, LockError, Source, TorchInput, cuda_headers, find_recipe, libraries,
+    toolchain_request,
+};
 use crate::Result;
 use crate::artifact::Artifact;
 use crate::configure::{self, BuildFolder, Workbench};
@@ -14,7 +17,7 @@ use crate::context::Context;
 use crate::fetch::{named_wheels, source_tree, torch_sdk};
 use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
-use crate::python::pyproject::Project;
+use crate::python::pyproject::{BuildSystem, Project};
 use crate::python::requirements::{self, Provided, TORCH_SDK};
 use crate::python::tags::Platform;
 use crate::python::undeclared::provider;
@@ -34,6 +37,8 @@ pub(super) struct Discovered {
     pub(super) identity: Identity,
     /// Its recipe.
     pub(super) recipe: Recipe,
+    /// The CUDA libraries that it wants the headers of.
+    pub(super) cuda: CudaHeaders,
     /// The wheels of its build environment.
     pub(super) wheels: Vec<Artifact>,
 }
@@ -47,14 +52,11 @@ pub(super) fn discover(
 ) -> Result<Discovered> {
     // First what may be refused, then what takes long.
     let torch = torch_sdk(context, &resolved.target, torch)?;
-    let toolchain = context.with_provisioner(|p| p.provision(&toolchain_request(resolved)))?;
-    let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
     let builds = context.store.root().join("builds");
     fs_err::create_dir_all(&builds).map_err(LockError::Io)?;
     let scratch = tempfile::Builder::new().prefix(".lock-").tempdir_in(builds);
     let scratch = scratch.map_err(LockError::Io)?;
-    let resolver = Requirements { context, resolved, toolchain: &toolchain, torch: &torch };
-    let requirements = resolver.discover(source, scratch.path());
+    let requirements = discover_in(context, resolved, source, &torch, scratch.path());
     if requirements.is_err() {
         keep_log(scratch).map_err(LockError::Io)?;
     }
@@ -104,6 +106,29 @@ impl Asked {
     }
 }
 
+/// Reads the source, makes a toolchain with the headers that it wants, and asks its backend.
+fn discover_in(
+    context: &Context,
+    resolved: &Resolved,
+    source: &Source,
+    torch: &TorchSdk,
+    scratch: &Path,
+) -> Result<Discovered> {
+    let folder = BuildFolder::new(scratch);
+    source_tree(context, source, &folder.source())?;
+    let project = Project::read(&folder.source())?;
+    let identity = Identity::of(source, &project);
+    let recipe = find_recipe(context, resolved, &identity)?;
+    let cuda = cuda_headers(context, &folder.source())?;
+    let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
+    let request = toolchain_request(resolved, &libraries);
+    let toolchain = context.with_provisioner(|p| p.provision(&request))?;
+    let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
+    let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
+    let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
+    Ok(Discovered { identity, recipe, cuda, wheels })
+}
+
 struct Requirements<'a> {
     context: &'a Context,
     resolved: &'a Resolved,
@@ -113,22 +138,23 @@ struct Requirements<'a> {
 
 impl Requirements<'_> {
     /// What the package declares, and what its backend asks for.
-    fn discover(&self, source: &Source, scratch: &Path) -> Result<Discovered> {
+    fn discover(
+        &self,
+        system: &BuildSystem,
+        recipe: &Recipe,
+        folder: &BuildFolder,
+    ) -> Result<Vec<Artifact>> {
         let Self { context, resolved, toolchain, torch } = *self;
-        let folder = BuildFolder::new(scratch);
-        source_tree(context, source, &folder.source())?;
-        let project = Project::read(&folder.source())?;
-        let identity = Identity::of(source, &project);
-        let recipe = find_recipe(context, resolved, &identity)?;
-        let mut wanted = project.build_system.requires.clone();
+        let scratch = folder.root();
+        let mut wanted = system.requires.clone();
         wanted.extend(torch.facts.build_requirements.iter().cloned());
         wanted.extend(recipe.requires.iter().cloned());
         loop {
             let declared = self.lock(&wanted, scratch)?;
             let wheels = named_wheels(context, &declared)?;
             let bench =
-                Workbench::create(context, resolved, &recipe, toolchain, torch, &wheels, &folder)?;
-            let asked = bench.with_backend(context, &project.build_system, |backend| {
+                Workbench::create(context, resolved, recipe, toolchain, torch, &wheels, folder)?;
+            let asked = bench.with_backend(context, system, |backend| {
                 Asked::of(backend.get_requires_for_build_wheel(), &wanted)
             })?;
             let wheels = match asked {
@@ -149,7 +175,7 @@ impl Requirements<'_> {
                     self.lock(&wanted, scratch)?
                 }
             };
-            return Ok(Discovered { identity, recipe, wheels });
+            return Ok(wheels);
         }
     }
 

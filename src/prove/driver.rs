@@ -12,8 +12,8 @@ use crate::artifact::Sha256;
 use crate::context::Context;
 use crate::exec::Command;
 use crate::store::Key;
+use crate::symbols::driver::libcuda;
 use crate::toolchain::Request;
-use crate::torch::stub::libcuda;
 
 /// `CUDA_ERROR_NO_DEVICE` of `cuda.h`.
 const NO_DEVICE: u32 = 100;

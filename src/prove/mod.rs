@@ -23,6 +23,7 @@ pub mod fault;
 mod resolve;
 pub mod wheel;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
@@ -128,7 +129,9 @@ pub fn prove(context: &Context, path: &Path, options: &Options) -> Result<Proof>
     let python = subject.python(context.sources()?, &target, &recorded, options)?;
     let plan = environment::plan(context, &subject, &target, &python, &recorded, options)?;
     let _hold = context.components.hold()?;
-    let request = Request { target: &target, python: &python, headers: None };
+    let libraries = BTreeSet::new();
+    let request =
+        Request { target: &target, python: &python, headers: None, libraries: &libraries };
     let names = ["qemu", "target-root", "python", "uv"];
     let (parts, mut components) = context.with_provisioner(|p| p.components(&names, &request))?;
     components.retain(|component| matches!(component.name.as_str(), "qemu" | "target-root"));

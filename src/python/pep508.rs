@@ -7,13 +7,19 @@ use serde::{Deserialize, Deserializer, de};
 
 /// Reads a requirement.
 ///
-/// The parser panics at a name or an extra that ends in `-`, `_` or `.` where more text follows:
-/// here that is an error as any other.
+/// The parser panics at a name or an extra that ends in `-`, `_` or `.` where more text follows,
+/// and within characters that are not ASCII, of which the grammar has none: here these are errors
+/// as any other.
 pub fn parse(text: &str) -> Result<Requirement, Box<Pep508Error>> {
+    let fail = |start, len, reason: &str| {
+        let message = Pep508ErrorSource::String(reason.to_owned());
+        Err(Box::new(Pep508Error { message, start, len, input: text.to_owned() }))
+    };
+    if let Some((at, other)) = text.char_indices().find(|(_, c)| !c.is_ascii()) {
+        return fail(at, other.len_utf8(), "A requirement has ASCII characters only");
+    }
     if let Some(at) = unended_name(text) {
-        let reason = "A name must end with a letter or digit".to_owned();
-        let (message, input) = (Pep508ErrorSource::String(reason), text.to_owned());
-        return Err(Box::new(Pep508Error { message, start: at, len: 1, input }));
+        return fail(at, 1, "A name must end with a letter or digit");
     }
     Requirement::from_str(text).map_err(Box::new)
 }
@@ -34,23 +40,22 @@ fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Requirement
 /// Where the name, or one of the extras that follow it in brackets, ends in a separator.
 fn unended_name(text: &str) -> Option<usize> {
     let named = |c: char| c.is_ascii_alphanumeric() || is_separator(c);
-    let start = text.len() - text.trim_start().len();
-    let end = start + text[start..].find(|c| !named(c)).unwrap_or(text.len() - start);
-    if text[start..end].ends_with(is_separator) {
+    // The end of the name that begins at or behind a place, and whether it is as it should be.
+    let name = |at: usize| {
+        let start = text.len() - text[at..].trim_start().len();
+        let end = start + text[start..].find(|c| !named(c)).unwrap_or(text.len() - start);
+        (end, text[start..end].ends_with(is_separator))
+    };
+    let (end, unended) = name(0);
+    if unended {
         return Some(end - 1);
     }
-    let open = end + (text[end..].len() - text[end..].trim_start().len());
+    let open = text.len() - text[end..].trim_start().len();
     let extras = text[open..].strip_prefix('[')?;
     let extras = &extras[..extras.find(']').unwrap_or(extras.len())];
-    let mut at = open + 1;
-    for extra in extras.split(',') {
-        let extra_end = at + extra.trim_end().len();
-        if text[at..extra_end].ends_with(is_separator) {
-            return Some(extra_end - 1);
-        }
-        at += extra.len() + 1;
-    }
-    None
+    let commas = extras.match_indices(',').map(|(at, _)| at + 1);
+    let ends = std::iter::once(0).chain(commas).map(|at| name(open + 1 + at));
+    ends.filter(|(_, unended)| *unended).map(|(end, _)| end - 1).next()
 }
 
 fn is_separator(c: char) -> bool {
@@ -70,15 +75,18 @@ mod tests {
     }
 
     #[test]
-    fn names_that_end_in_a_separator_are_errors() {
+    fn what_the_parser_panics_at_is_an_error() {
         for (text, at) in [
             ("a- == 1", 1),
-            ("a.é", 1),
+            ("a.[b]", 1),
+            ("a.é", 2),
+            ("a; python_version < '' é", 23),
             (" a_[x]", 2),
             ("a-", 1),
             ("a[b-]", 3),
             ("a [b, c. ,d]", 7),
             ("a[b_", 3),
+            ("a[b- c]", 3),
         ] {
             assert_eq!(parse(text).unwrap_err().start, at, "{text}");
         }

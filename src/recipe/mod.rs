@@ -6,7 +6,7 @@
 
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -27,6 +27,8 @@ pub struct Recipe {
     pub environment: BTreeMap<String, String>,
     /// PEP 508 requirements of the build, beyond those that the package declares.
     pub requires: Vec<String>,
+    /// CUDA libraries whose headers are wanted beside those of the libraries that it includes.
+    pub cuda: BTreeSet<String>,
     /// Globs, each of which some member of the wheel must match.
     pub contract: Vec<String>,
     /// Violations of the audit that may pass.
@@ -207,6 +209,7 @@ B = "package"
 [[version]]
 when = ">=2"
 requires = ["numpy<2"]
+cuda = ["cudnn"]
 environment = { A = "two", C = "two" }
 
 [[version]]
@@ -215,6 +218,7 @@ environment = { A = "two and a half" }
 
 [target.sbsa]
 contract = ["a/hopper*.so"]
+cuda = ["cufft", "cudnn"]
 environment = { B = "sbsa" }
 "#;
 
@@ -234,6 +238,7 @@ environment = { B = "sbsa" }
         let new = of("2.6", "sbsa");
         assert_eq!(pairs(&new), ["A=two and a half", "B=sbsa", "C=two"]);
         assert_eq!(new.requires, ["packaging", "numpy<2"]);
+        assert_eq!(new.cuda.iter().collect::<Vec<_>>(), ["cudnn", "cufft"]);
         assert_eq!(new.contract, ["a/*.so", "a/hopper*.so"]);
         assert_eq!(pairs(&of("3.0", "thor")), ["A=two", "B=package", "C=two"]);
     }

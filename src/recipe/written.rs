@@ -18,6 +18,7 @@ pub(super) struct Written {
     environment: BTreeMap<Variable, String>,
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
+    cuda: Vec<String>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
     version: Vec<VersionLayer>,
@@ -31,6 +32,7 @@ struct Layer {
     environment: BTreeMap<Variable, String>,
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
+    cuda: Vec<String>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
 }
@@ -45,6 +47,8 @@ struct VersionLayer {
     environment: BTreeMap<Variable, String>,
     #[serde(default, deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
+    #[serde(default)]
+    cuda: Vec<String>,
     #[serde(default)]
     contract: Vec<Glob>,
     #[serde(default)]
@@ -69,19 +73,20 @@ impl Written {
     /// Lays the package's layer, those of the versions that fit, in the file's order, and the
     /// target's over one another.
     pub(super) fn resolve(mut self, version: Option<&Version>, target: &str) -> Recipe {
-        let Self { environment, requires, contract, waivers, .. } = self;
-        let mut layers = vec![Layer { environment, requires, contract, waivers }];
+        let Self { environment, requires, cuda, contract, waivers, .. } = self;
+        let mut layers = vec![Layer { environment, requires, cuda, contract, waivers }];
         for layer in self.version {
             if version.is_some_and(|version| layer.when.contains(version)) {
-                let VersionLayer { environment, requires, contract, waivers, .. } = layer;
-                layers.push(Layer { environment, requires, contract, waivers });
+                let VersionLayer { environment, requires, cuda, contract, waivers, .. } = layer;
+                layers.push(Layer { environment, requires, cuda, contract, waivers });
             }
         }
         layers.extend(self.target.remove(target));
         let mut recipe = Recipe::default();
-        for Layer { environment, requires, contract, waivers } in layers {
+        for Layer { environment, requires, cuda, contract, waivers } in layers {
             recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
             recipe.requires.extend(requires.iter().map(ToString::to_string));
+            recipe.cuda.extend(cuda);
             recipe.contract.extend(contract.into_iter().map(|glob| glob.0));
             recipe.waivers.extend(waivers.into_iter().map(Waiver::from));
         }

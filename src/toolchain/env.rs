@@ -30,7 +30,9 @@ impl Toolchain {
         let architectures = self.target.sm.iter().map(|sm| sm.0.to_string()).collect::<Vec<_>>();
         let capabilities = self.target.sm.iter().map(|sm| sm.capability()).collect::<Vec<_>>();
         let compiler = format!("-ccbin={} -Xcompiler={sysroot}", self.cxx.display());
-        let libraries = self.cuda.join("lib64");
+        let [libraries, stubs] = ["lib64", "lib64/stubs"].map(|folder| self.cuda.join(folder));
+        let (libraries, stubs) = (libraries.display(), stubs.display());
+        let link_flags = format!("{sysroot} -L{libraries} -L{stubs} {ALLOW_UNDEFINED}");
         [
             ("CC", path(&self.cc)),
             ("CXX", path(&self.cxx)),
@@ -45,7 +47,7 @@ impl Toolchain {
             ("CPPFLAGS", sysroot.clone()),
             ("CFLAGS", sysroot.clone()),
             ("CXXFLAGS", sysroot.clone()),
-            ("LDFLAGS", format!("{sysroot} -L{} {ALLOW_UNDEFINED}", libraries.display())),
+            ("LDFLAGS", link_flags),
             ("CUDA_HOME", path(&self.cuda)),
             ("CUDA_PATH", path(&self.cuda)),
             ("CUDACXX", path(&self.cuda.join("bin/nvcc"))),

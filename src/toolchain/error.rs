@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Class, Diagnose};
+use crate::symbols::SymbolsError;
 use crate::target::Arch;
 
 /// Why there is no toolchain.
@@ -71,6 +72,34 @@ pub enum ToolchainError {
         /// Why.
         source: object::Error,
     },
+    /// The symbol index of a component cannot be used.
+    #[error("`{path}` cannot be used")]
+    Symbols {
+        /// The index.
+        path: PathBuf,
+        /// Why.
+        source: SymbolsError,
+    },
+    /// A stub cannot be written.
+    #[error("no stub of `{file}` can be made")]
+    Stub {
+        /// The library.
+        file: String,
+        /// Why.
+        source: object::write::Error,
+    },
+    /// No CUDA library of this name has headers to fetch for the target.
+    #[error("there is no CUDA library `{library}` for CUDA {cuda} on {target}")]
+    NoLibrary {
+        /// As asked for.
+        library: String,
+        /// The CUDA release.
+        cuda: String,
+        /// The processor.
+        target: Arch,
+        /// The libraries that there are.
+        known: Vec<String>,
+    },
     /// A link of a layout whose path is not one of a file in the component.
     #[error("the link `{link}` of {component} is not a path inside it")]
     Link {
@@ -112,6 +141,8 @@ impl Diagnose for ToolchainError {
         match self {
             Self::Malformed { .. } | Self::Headers { .. } | Self::Link { .. } => Class::Usage,
             Self::NoPythonHeaders { .. } => Class::Request,
+            Self::NoLibrary { .. } => Class::Usage,
+            Self::Symbols { source, .. } => source.class(),
             Self::Io(_) => Class::Io,
             _ => Class::Toolchain,
         }
@@ -122,6 +153,8 @@ impl Diagnose for ToolchainError {
             Self::NoComponent { known, .. } if !known.is_empty() => {
                 Some(format!("there are: {}", known.join("; ")))
             }
+            Self::NoLibrary { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::Symbols { source, .. } => source.hint(),
             Self::NoPythonHeaders { python, known, .. } => Some(format!(
                 "`--python-headers {python}=PATH` takes them from a folder or an archive with `Python.h`; without one there are {}",
                 known.join(", ")

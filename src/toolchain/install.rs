@@ -12,6 +12,7 @@ use super::error::ToolchainError;
 use super::relocate::{Relocation, run_tool};
 use super::sources::Source;
 use super::spec::Layout;
+use super::stubs;
 use crate::artifact::{Input, Sha256};
 use crate::unpack::{self, Limits, Tree, deb, members, wheel};
 
@@ -64,6 +65,7 @@ pub(super) fn install(
         }
     }
     make_links(source, root)?;
+    stubs::install(source, root)?;
     if let Some(relocation) = relocation.filter(|_| layout.relocate) {
         relocation.apply(root, destination)?;
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::spec::ComponentKey;
-use crate::artifact::{Artifact, Input, PartialWheel};
+use crate::artifact::{Artifact, Input, PartialWheel, Sha256};
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,12 +20,28 @@ pub struct LockedComponent {
     /// What it is.
     #[serde(flatten)]
     pub key: ComponentKey,
+    /// The digest of the symbol index that its stubs are made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbols: Option<Sha256>,
     /// Sorted by registry, name and file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifact: Vec<Artifact>,
     /// Wheels of which only some members are fetched, sorted likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial: Vec<PartialWheel>,
+    /// Wheels whose libraries are in the symbol index, sorted likewise. Builds never fetch them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexed: Vec<IndexedWheel>,
+}
+
+/// A wheel of which only the symbols of some libraries are kept, in an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IndexedWheel {
+    /// Globs of the libraries.
+    pub members: Vec<String>,
+    /// The wheel.
+    pub wheel: Artifact,
 }
 
 impl LockedComponent {

@@ -1,9 +1,10 @@
-//! Toolchain components: as written (`toolchains/components.toml`), locked
-//! (`toolchains/components.lock`), and provisioned into the store.
+//! Toolchain components: as written (`toolchains/components.toml`, and `toolchains/cuda.toml` for
+//! CUDA's libraries), locked (`toolchains/components.lock`), and provisioned into the store.
 //!
 //! In: a [`Target`], a Python version, the build platform. Out: a [`Toolchain`], whose every path
 //! lies in the store and is read-only. Nothing here knows about packages or builds.
 
+pub mod cuda;
 pub mod env;
 pub mod error;
 mod headers;
@@ -14,6 +15,8 @@ pub mod relocate;
 pub mod relock;
 pub mod sources;
 pub mod spec;
+mod stubs;
+mod wheels;
 
 use std::path::{Path, PathBuf};
 
@@ -43,6 +46,9 @@ pub struct Toolchain {
     pub sysroot: PathBuf,
     /// The CUDA toolkit: `bin/nvcc`, `nvvm`, `include`, `lib64`, `targets`.
     pub cuda: PathBuf,
+    /// Folders with headers of CUDA libraries that the toolkit has not, in the order of the
+    /// libraries' names.
+    pub cuda_include: Vec<PathBuf>,
     /// The Python that runs build scripts.
     pub python: PathBuf,
     /// The Python that the wheel is for, as data.
@@ -69,7 +75,8 @@ impl Toolchain {
             &mut renamed.ninja,
             &mut renamed.uv,
         ];
-        for path in paths.into_iter().chain(&mut renamed.target_python.include) {
+        let lists = renamed.target_python.include.iter_mut().chain(&mut renamed.cuda_include);
+        for path in paths.into_iter().chain(lists) {
             *path = rename(path);
         }
         renamed

@@ -1,9 +1,10 @@
 //! From a target to a toolchain: finds the components, fetches and installs what is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use super::cuda::component_name;
 use super::error::ToolchainError;
 use super::headers::Given;
 use super::install::install;
@@ -19,7 +20,7 @@ use crate::target::{Arch, Target};
 /// Gets files, by their digests: downloads what is not in the store.
 pub type Fetch<'a> = dyn Fn(&[Input]) -> crate::Result<BTreeMap<Sha256, PathBuf>> + 'a;
 
-/// The components of every toolchain, but for the Python headers.
+/// The components of every toolchain, but for the headers of Python and of CUDA libraries.
 const COMPONENTS: [&str; 6] = ["gcc", "sysroot", "cuda", "python", "ninja", "uv"];
 /// What other components are relocated with: never relocated itself.
 const RELOCATION: [&str; 2] = ["patchelf", RUNTIME];
@@ -47,6 +48,8 @@ pub struct Request<'a> {
     pub python: &'a str,
     /// A folder or archive with its headers, where they are not a component's.
     pub headers: Option<&'a Path>,
+    /// CUDA libraries whose headers are wanted beyond those of the component `cuda`, by name.
+    pub libraries: &'a BTreeSet<String>,
 }
 
 /// A component on its way into the store.
@@ -59,19 +62,27 @@ struct Planned<'a> {
 impl Provisioner<'_> {
     /// The files that a toolchain is made of, whether they are in the store or not.
     pub fn inputs(&self, request: &Request<'_>) -> Result<Vec<Input>, ToolchainError> {
-        let names = RELOCATION.iter().chain(self.names(request));
         let mut inputs = Vec::new();
-        for name in names {
+        for name in with_relocation(&names(request)) {
             inputs.extend(self.source(name, request)?.locked.inputs());
         }
         Ok(inputs)
+    }
+
+    /// The digests of the symbol indices that a toolchain's stubs are made from.
+    pub fn symbols(&self, request: &Request<'_>) -> Result<Vec<Sha256>, ToolchainError> {
+        let mut symbols = Vec::new();
+        for name in names(request) {
+            symbols.extend(self.source(&name, request)?.locked.symbols);
+        }
+        Ok(symbols)
     }
 
     /// Of [`Provisioner::inputs`] those of components that are not in the store yet.
     pub fn missing(&self, request: &Request<'_>) -> crate::Result<Vec<Input>> {
         let runtime = self.source(RUNTIME, request)?.runtime_digest();
         let mut inputs = Vec::new();
-        for name in RELOCATION.iter().chain(self.names(request)) {
+        for name in with_relocation(&names(request)) {
             let source = self.source(name, request)?;
             if self.components.find(&source.key(runtime, self.components))?.is_none() {
                 inputs.extend(source.locked.inputs());
@@ -86,7 +97,8 @@ impl Provisioner<'_> {
     /// Besides [`ToolchainError`]: what `fetch` and unpacking report, and a component in the store
     /// whose files were changed.
     pub fn provision(&self, request: &Request<'_>) -> crate::Result<Toolchain> {
-        let names: Vec<&str> = self.names(request).copied().collect();
+        let names = names(request);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (installed, refs) = self.install(&names, request)?;
         let target_python = self.target_python(request, &installed)?;
         let triple = request.target.arch.gnu_triple();
@@ -99,6 +111,11 @@ impl Provisioner<'_> {
             binutils: at("gcc", &format!("usr/{triple}/bin")),
             sysroot: installed["sysroot"].path.clone(),
             cuda: installed["cuda"].path.clone(),
+            cuda_include: request
+                .libraries
+                .iter()
+                .map(|library| at(&component_name(library), "include"))
+                .collect(),
             python: at("python", "usr/bin/python3"),
             target_python,
             ninja: at("ninja", "bin/ninja"),
@@ -126,11 +143,6 @@ impl Provisioner<'_> {
         let (installed, mut refs) = self.install(names, request)?;
         refs.retain(|component| names.contains(&component.name.as_str()));
         Ok((installed, refs))
-    }
-
-    fn names(&self, request: &Request<'_>) -> impl Iterator<Item = &'static &'static str> {
-        let headers: &[&str] = if request.headers.is_some() { &[] } else { &["python-headers"] };
-        COMPONENTS.iter().chain(headers)
     }
 
     fn source(&self, name: &str, request: &Request<'_>) -> Result<&Source, ToolchainError> {
@@ -229,6 +241,18 @@ impl Provisioner<'_> {
         let include = given.include(&installed.path)?;
         Ok(TargetPython { version, include, source: path.display().to_string() })
     }
+}
+
+/// The components of a toolchain.
+fn names(request: &Request<'_>) -> Vec<String> {
+    let headers = request.headers.is_none().then_some("python-headers");
+    let fixed = COMPONENTS.into_iter().chain(headers).map(str::to_owned);
+    fixed.chain(request.libraries.iter().map(|library| component_name(library))).collect()
+}
+
+/// With what they are relocated with.
+fn with_relocation(names: &[String]) -> impl Iterator<Item = &str> {
+    RELOCATION.into_iter().chain(names.iter().map(String::as_str))
 }
 
 impl Planned<'_> {

@@ -1,30 +1,32 @@
 //! Locks components: from package names and version specifiers to exact files.
 //!
-//! In: `components.toml`, what is locked already, and the registries. Out: a new
-//! `components.lock`, and how it differs. Only `cargo xtask toolchain lock` does this; a build
+//! In: `components.toml`, `cuda.toml`, what is locked already, and the registries. Out: a new
+//! `components.lock`, the symbol indices that it names, and how it differs. Only `cargo xtask toolchain lock` does this; a build
 //! takes what is locked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use pep440_rs::VersionSpecifiers;
+use zip::result::ZipError;
 
 use super::error::ToolchainError;
-use super::lock::{ComponentsLock, LockedComponent};
+use super::lock::{ComponentsLock, IndexedWheel, LockedComponent};
 use super::sources::read;
 use super::spec::{AptSource, ComponentKey, ComponentSpec, Components, WheelSource};
+use super::stubs;
+use super::wheels::Wheels;
 use crate::Result;
 use crate::artifact::{Artifact, PartialWheel, Sha256};
 use crate::error::{Class, Diagnose};
-use crate::net::Download;
 use crate::registry::Registries;
 use crate::registry::apt_index::PackageIndex;
 use crate::report::{Event, Reporter, Step};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
+use crate::symbols::{LibraryError, Product, SymbolIndex};
 use crate::target::Arch;
-use crate::unpack::members;
 
 /// What the lock's file begins with.
 const HEADER: &str = "\
@@ -54,6 +56,32 @@ pub enum RelockError {
         /// What there is.
         known: Vec<String>,
     },
+    /// A wheel is not a readable archive.
+    #[error("a wheel cannot be read")]
+    Zip(#[from] ZipError),
+    /// A wheel without the libraries that stubs are made of.
+    #[error("`{wheel}` has none of the libraries that `cuda.toml` names")]
+    NoLibraries {
+        /// The wheel.
+        wheel: PathBuf,
+    },
+    /// A library whose symbols cannot be indexed.
+    #[error("`{file}` cannot be indexed")]
+    Library {
+        /// Its path in the wheel.
+        file: String,
+        /// Why.
+        source: LibraryError,
+    },
+    /// A component that is not for one machine and has stubs all the same.
+    #[error("{component} cannot have stubs: it is for no one processor and CUDA release")]
+    NoMachine {
+        /// The component.
+        component: ComponentKey,
+    },
+    /// A wheel cannot be read, or not be put aside.
+    #[error("wheels cannot be read or written")]
+    Io(#[from] std::io::Error),
     /// The lock cannot be written as TOML.
     #[error("the lock cannot be written")]
     Render(#[from] toml::ser::Error),
@@ -62,7 +90,9 @@ pub enum RelockError {
 impl Diagnose for RelockError {
     fn class(&self) -> Class {
         match self {
-            Self::Specifier { .. } | Self::Unknown { .. } => Class::Usage,
+            Self::Specifier { .. } | Self::Unknown { .. } | Self::NoMachine { .. } => Class::Usage,
+            Self::Zip(_) | Self::NoLibraries { .. } | Self::Library { .. } => Class::Archive,
+            Self::Io(_) => Class::Io,
             Self::Render(_) => Class::Toolchain,
         }
     }
@@ -78,6 +108,8 @@ impl Diagnose for RelockError {
 /// What locking needs.
 #[derive(Clone, Copy)]
 pub struct Relock<'a> {
+    /// The folder `toolchains`.
+    pub folder: &'a Path,
     /// Where packages can be had.
     pub registries: &'a Registries,
     /// Where large wheels are put for a moment.
@@ -91,6 +123,8 @@ pub struct Relock<'a> {
 pub struct Relocked {
     /// The lock.
     pub lock: ComponentsLock,
+    /// Symbol indices that the lock names, by path.
+    pub indices: BTreeMap<PathBuf, Vec<u8>>,
     /// Components that were left as they are, since a registry of theirs is not configured: its
     /// name by component.
     pub skipped: BTreeMap<ComponentKey, String>,
@@ -138,7 +172,11 @@ impl Relock<'_> {
             let known = known.into_iter().collect();
             return Err(RelockError::Unknown { name: name.clone(), known }.into());
         }
-        let mut indexes = Indexes { context: *self, known: BTreeMap::new() };
+        let mut sources = Sources {
+            indexes: Indexes { context: *self, known: BTreeMap::new() },
+            wheels: Wheels::new(self.registries, self.reporter, self.store.root())?,
+        };
+        let mut indices = BTreeMap::new();
         let mut component = Vec::new();
         let mut skipped = BTreeMap::new();
         for spec in &spec.component {
@@ -153,10 +191,12 @@ impl Relock<'_> {
                 continue;
             }
             let _step = Step::start(self.reporter, "locking", spec.key.to_string());
-            component.push(self.lock_component(spec, locked, &mut indexes)?);
+            let (locked, index) = self.lock_component(spec, locked, &mut sources)?;
+            component.push(locked);
+            indices.extend(index);
         }
         component.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(Relocked { lock: ComponentsLock { component }, skipped })
+        Ok(Relocked { lock: ComponentsLock { component }, indices, skipped })
     }
 
     /// The first registry of a component that no configuration describes.
@@ -169,12 +209,12 @@ impl Relock<'_> {
         &self,
         spec: &ComponentSpec,
         previous: Option<&LockedComponent>,
-        indexes: &mut Indexes<'_>,
-    ) -> Result<LockedComponent> {
+        sources: &mut Sources<'_>,
+    ) -> Result<(LockedComponent, Option<Index>)> {
         let mut artifact = Vec::new();
         let mut partial = Vec::new();
         for source in &spec.apt {
-            let index = indexes.get(source)?;
+            let index = sources.indexes.get(source)?;
             let packages = index.closure(&source.packages, source.depends, &source.exclude)?;
             artifact.extend(packages.into_iter().map(|package| package.artifact(&source.registry)));
         }
@@ -182,9 +222,16 @@ impl Relock<'_> {
             let wheel = self.lock_wheel(source)?;
             if source.members.is_empty() {
                 artifact.push(wheel);
-            } else {
-                partial.push(self.lock_partial(source, wheel, previous)?);
+                continue;
             }
+            let known = previous.and_then(|locked| {
+                let same = |p: &&PartialWheel| p.wheel == wheel && p.members == source.members;
+                locked.partial.iter().find(same).cloned()
+            });
+            partial.push(match known {
+                Some(known) => known,
+                None => sources.wheels.part(wheel, &source.members)?,
+            });
         }
         let by_name = |a: &Artifact, b: &Artifact| {
             (&a.registry, &a.name, &a.file).cmp(&(&b.registry, &b.name, &b.file))
@@ -192,7 +239,53 @@ impl Relock<'_> {
         artifact.sort_by(by_name);
         artifact.dedup();
         partial.sort_by(|a: &PartialWheel, b| by_name(&a.wheel, &b.wheel));
-        Ok(LockedComponent { key: spec.key.clone(), artifact, partial })
+        let (key, symbols, indexed) = (spec.key.clone(), None, Vec::new());
+        let mut locked = LockedComponent { key, symbols, artifact, partial, indexed };
+        let index = match spec.stubs.is_empty() {
+            true => None,
+            false => Some(self.index(spec, previous, &mut locked, &mut sources.wheels)?),
+        };
+        Ok((locked, index))
+    }
+
+    /// Indexes the libraries that a component has stubs of. Those of wheels that the present index
+    /// was made from are taken from there.
+    fn index(
+        &self,
+        spec: &ComponentSpec,
+        previous: Option<&LockedComponent>,
+        locked: &mut LockedComponent,
+        wheels: &mut Wheels<'_>,
+    ) -> Result<Index> {
+        let no_machine = || RelockError::NoMachine { component: spec.key.clone() };
+        let (path, arch, cuda) =
+            match (stubs::index_path(self.folder, &spec.key), spec.key.target, &spec.key.cuda) {
+                (Some(path), Some(arch), Some(cuda)) => (path, arch, cuda),
+                _ => return Err(no_machine().into()),
+            };
+        // An index that is not the locked one is made anew.
+        let present = previous.and_then(|locked| stubs::load(&path, locked.symbols?).ok());
+        let known: &[IndexedWheel] = match (&present, previous) {
+            (Some(_), Some(previous)) => &previous.indexed,
+            _ => &[],
+        };
+        let mut index = present.unwrap_or_else(|| SymbolIndex::new(Product::Cuda, cuda, arch));
+        for source in &spec.stubs {
+            let wheel = self.lock_wheel(source)?;
+            let indexed = IndexedWheel { members: source.members.clone(), wheel };
+            if !known.contains(&indexed) {
+                let wheel = &indexed.wheel;
+                index.insert(&wheel.name, wheels.libraries(wheel, &indexed.members, arch)?);
+            }
+            locked.indexed.push(indexed);
+        }
+        locked.indexed.sort_by(|a, b| a.wheel.cmp(&b.wheel));
+        let wanted: BTreeSet<_> = locked.indexed.iter().map(|i| i.wheel.name.clone()).collect();
+        let gone: Vec<_> = index.parts.difference(&wanted).cloned().collect();
+        gone.iter().for_each(|part| index.remove(part));
+        let packed = index.to_xz();
+        locked.symbols = Some(Sha256::of(&packed));
+        Ok((path, packed))
     }
 
     fn lock_wheel(&self, source: &WheelSource) -> Result<Artifact> {
@@ -208,32 +301,15 @@ impl Relock<'_> {
         }
         Ok(pypi.artifact(&project, &choice)?)
     }
+}
 
-    /// Locks members of a wheel, out of the whole of it: builds fetch ranges, which can only be
-    /// verified against a digest that was made from verified bytes.
-    fn lock_partial(
-        &self,
-        source: &WheelSource,
-        wheel: Artifact,
-        previous: Option<&LockedComponent>,
-    ) -> Result<PartialWheel> {
-        let same =
-            |partial: &&PartialWheel| partial.wheel == wheel && partial.members == source.members;
-        if let Some(known) = previous.and_then(|locked| locked.partial.iter().find(same)) {
-            return Ok(known.clone());
-        }
-        let _step = Step::start(self.reporter, "reading", wheel.file.clone());
-        let folder = tempfile::tempdir_in(self.store.root()).map_err(StoreError::Io)?;
-        let path = folder.path().join(&wheel.file);
-        let url = self.registries.url_of(&wheel)?;
-        let download =
-            Download { url: &url, destination: &path, size: wheel.size, sha256: wheel.sha256 };
-        self.registries.http().download(&download, &mut |_| ())?;
-        let file = fs_err::File::open(&path).map_err(StoreError::Io)?;
-        let archive = members::repack(file, &path, &source.members, Vec::new())?;
-        let (size, sha256) = (archive.len() as u64, Sha256::of(&archive));
-        Ok(PartialWheel { members: source.members.clone(), size, sha256, wheel })
-    }
+/// A symbol index and its path.
+type Index = (PathBuf, Vec<u8>);
+
+/// Where the files of components are looked up.
+struct Sources<'a> {
+    indexes: Indexes<'a>,
+    wheels: Wheels<'a>,
 }
 
 /// Package indexes that were read, since several components share one.
@@ -264,7 +340,7 @@ impl Indexes<'_> {
 
 /// Reads `components.toml` and, where it is there, `components.lock` of a folder.
 pub fn load(folder: &Path) -> Result<(Components, ComponentsLock), ToolchainError> {
-    let spec = read(&folder.join("components.toml"))?;
+    let spec = Components::load(folder)?;
     let lock = folder.join("components.lock");
     let lock = if lock.is_file() { read(&lock)? } else { ComponentsLock::default() };
     Ok((spec, lock))
@@ -309,7 +385,8 @@ fn files<'a>(lock: &'a ComponentsLock, key: &ComponentKey) -> Files<'a> {
     for locked in lock.component.iter().filter(|locked| locked.key == *key) {
         let whole = locked.artifact.iter().map(|artifact| (artifact, artifact.sha256));
         let partial = locked.partial.iter().map(|partial| (&partial.wheel, partial.sha256));
-        for (artifact, sha256) in whole.chain(partial) {
+        let indexed = locked.indexed.iter().map(|indexed| (&indexed.wheel, indexed.wheel.sha256));
+        for (artifact, sha256) in whole.chain(partial).chain(indexed) {
             let entry = files.entry(artifact.name.as_str()).or_default();
             entry.insert((artifact.version.clone(), sha256));
         }
@@ -338,7 +415,10 @@ mod tests {
             python: None,
         };
         let artifact = packages.iter().map(artifact).collect();
-        ComponentsLock { component: vec![LockedComponent { key, artifact, partial: Vec::new() }] }
+        let (symbols, partial, indexed) = (None, Vec::new(), Vec::new());
+        ComponentsLock {
+            component: vec![LockedComponent { key, symbols, artifact, partial, indexed }],
+        }
     }
 
     #[test]

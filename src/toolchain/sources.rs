@@ -1,19 +1,20 @@
 //! The description of components and their lock, read together.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::ToolchainError;
 use super::lock::{ComponentsLock, LockedComponent};
 use super::spec::{ComponentSpec, Components, Wanted};
+use super::{cuda, stubs};
 use crate::artifact::{Artifact, Sha256};
 use crate::store::{Components as ComponentStore, Key};
-use crate::target::Target;
+use crate::target::{Arch, Target};
 
 /// The component that others are relocated to.
 pub const RUNTIME: &str = "runtime";
 
-/// `components.toml` and `components.lock`.
+/// `components.toml`, `cuda.toml` and `components.lock`.
 #[derive(Debug, Clone)]
 pub struct Sources {
     components: Vec<Source>,
@@ -28,25 +29,27 @@ pub struct Source {
     pub spec: ComponentSpec,
     /// As locked.
     pub locked: LockedComponent,
+    /// The symbol index that its stubs are made from, where it has any.
+    pub index: Option<PathBuf>,
 }
 
 impl Sources {
-    /// Reads both files of the folder `toolchains`.
+    /// Reads these files of the folder `toolchains`, and puts each component together with its
+    /// lock.
     pub fn load(folder: &Path) -> Result<Self, ToolchainError> {
-        let spec = read(&folder.join("components.toml"))?;
-        Ok(Self::new(spec, read(&folder.join("components.lock"))?))
-    }
-
-    /// Puts each component together with its lock.
-    pub fn new(spec: Components, lock: ComponentsLock) -> Self {
+        let spec = Components::load(folder)?;
+        let lock: ComponentsLock = read(&folder.join("components.lock"))?;
         let mut sources = Self { components: Vec::new(), unlocked: Vec::new() };
         for spec in spec.component {
-            match lock.component.iter().find(|locked| locked.key == spec.key) {
-                Some(locked) => sources.components.push(Source { spec, locked: locked.clone() }),
-                None => sources.unlocked.push(spec),
-            }
+            let Some(locked) = lock.component.iter().find(|locked| locked.key == spec.key) else {
+                sources.unlocked.push(spec);
+                continue;
+            };
+            let has_stubs = locked.symbols.is_some();
+            let index = stubs::index_path(folder, &spec.key).filter(|_| has_stubs);
+            sources.components.push(Source { spec, locked: locked.clone(), index });
         }
-        sources
+        Ok(sources)
     }
 
     /// Whether a component with the headers of this Python is locked for the target.
@@ -88,6 +91,14 @@ impl Sources {
         keys.collect()
     }
 
+    /// The CUDA libraries whose headers can be fetched for a target.
+    pub fn libraries<'a>(&'a self, target: Arch, cuda: &'a str) -> impl Iterator<Item = &'a str> {
+        let keys = self.components.iter().map(|source| &source.spec.key);
+        let keys =
+            keys.filter(move |key| key.target == Some(target) && key.cuda.as_deref() == Some(cuda));
+        keys.filter_map(|key| cuda::library_name(&key.name))
+    }
+
     fn not_found(&self, wanted: &Wanted<'_>) -> ToolchainError {
         if let Some(spec) = self.unlocked.iter().find(|spec| spec.key.serves(wanted)) {
             return ToolchainError::NotLocked {
@@ -109,6 +120,15 @@ impl Sources {
             return ToolchainError::NoPythonHeaders { python, target: wanted.target, known };
         }
         let Wanted { name, build, target, cuda, .. } = wanted;
+        if let Some(library) = cuda::library_name(name) {
+            let known: BTreeSet<_> = self.libraries(*target, cuda).collect();
+            return ToolchainError::NoLibrary {
+                library: library.to_owned(),
+                cuda: (*cuda).to_owned(),
+                target: *target,
+                known: known.into_iter().map(str::to_owned).collect(),
+            };
+        }
         ToolchainError::NoComponent {
             wanted: format!("`{name}` for {target} and CUDA {cuda} on {build}"),
             known: named.iter().map(ToString::to_string).collect(),
@@ -140,7 +160,7 @@ impl Source {
     pub fn digest(&self, runtime: Sha256) -> Sha256 {
         let inputs: Vec<_> = self.locked.inputs().map(|input| input.sha256()).collect();
         let runtime = self.spec.layout.relocate.then_some(runtime);
-        let parts = serde_json::json!({
+        let mut parts = serde_json::json!({
             // Counts up when the code that lays components out changes what they hold.
             "format": 1,
             "name": self.spec.key.name,
@@ -148,6 +168,9 @@ impl Source {
             "inputs": inputs,
             "runtime": runtime,
         });
+        if let Some(symbols) = self.locked.symbols {
+            parts["stubs"] = serde_json::json!([stubs::FORMAT, symbols]);
+        }
         Sha256::of(parts.to_string())
     }
 }
@@ -163,9 +186,8 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Too
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::Arch;
 
-    fn repository() -> std::path::PathBuf {
+    fn repository() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("toolchains")
     }
 

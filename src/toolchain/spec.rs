@@ -1,10 +1,14 @@
 //! Components as written: `toolchains/components.toml`.
 
 use std::fmt;
+use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::cuda::CudaLibraries;
+use super::error::ToolchainError;
+use super::sources::read;
 use crate::target::Arch;
 
 /// The whole file: a list of `[[component]]` tables.
@@ -13,6 +17,15 @@ use crate::target::Arch;
 pub struct Components {
     /// In the order of the file.
     pub component: Vec<ComponentSpec>,
+}
+
+impl Components {
+    /// Reads `components.toml` of the folder `toolchains`, and `cuda.toml` where it is there.
+    pub fn load(folder: &Path) -> Result<Self, ToolchainError> {
+        let mut components = read(&folder.join("components.toml"))?;
+        CudaLibraries::load(folder)?.extend(&mut components);
+        Ok(components)
+    }
 }
 
 /// What a component is called and which machines it is for; a key that is absent fits any.
@@ -92,6 +105,10 @@ pub struct ComponentSpec {
     /// Wheels of the Python index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wheel: Vec<WheelSource>,
+    /// Wheels of the target's libraries that the component has stubs of: its `members` are those
+    /// libraries. They come from `cuda.toml`.
+    #[serde(skip)]
+    pub stubs: Vec<WheelSource>,
     /// How the unpacked files become the component.
     #[serde(default)]
     pub layout: Layout,

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use zip::result::ZipError;
 
-use super::library::LibraryError;
 use super::source::CPU_ONLY_HINT;
 use super::version::VersionError;
 use crate::artifact::Sha256;
 use crate::error::{Class, Diagnose};
+use crate::symbols::LibraryError;
 
 /// Why a torch cannot become an SDK.
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,10 @@ use crate::python::pep508;
 use regex::bytes::Regex;
 
 use super::error::TorchError;
-use super::library::Library;
 use super::shim::Facts;
 use super::source::VERSION_PY;
 use super::version::VersionFile;
+use crate::symbols::Library;
 use crate::target::{Arch, Target};
 
 /// The distributions that the SDK's Python files import: cpp_extension and hipify do.
@@ -63,7 +63,8 @@ impl Inspector {
         match file {
             // `std::string` in a signature is `std::__cxx11::basic_string` in the new ABI.
             "libc10.so" => {
-                let new = |symbol: &super::library::Symbol| symbol.name.contains("7__cxx11");
+                let new =
+                    |symbol: &crate::symbols::library::Symbol| symbol.name.contains("7__cxx11");
                 self.cxx11_abi = Some(library.symbols.iter().any(new));
             }
             "libtorch_cpu.so" => self.openmp = needs(&["libgomp", "libomp", "libiomp"]),

@@ -7,8 +7,8 @@ use std::path::Path;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::library::{Binding, Kind, Library, Symbol};
-use super::stub::write_stub;
+use crate::symbols::library::{Binding, Kind, Library, Symbol};
+use crate::symbols::write_stub;
 use crate::target::{Arch, Floors, Sm, Target};
 
 /// The name under which an index has it.

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::sdk::{SDK_COMPONENT, locked_digest};
-use super::symbols::{SymbolIndex, SymbolsError};
 use crate::artifact::{Artifact, Sha256};
 use crate::error::{Class, Diagnose};
 use crate::store::Key;
+use crate::symbols::{SymbolIndex, SymbolsError};
 use crate::target::Arch;
 
 /// The whole file.
@@ -65,16 +65,6 @@ pub enum TorchLockError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
-    /// An index that is not the locked one.
-    #[error("`{path}` has sha256 {found}, and {expected} is locked")]
-    Changed {
-        /// The symbol index.
-        path: PathBuf,
-        /// What it should be.
-        expected: Sha256,
-        /// What it is.
-        found: Sha256,
-    },
     /// An index that cannot be read.
     #[error("`{path}` cannot be used")]
     Symbols {
@@ -92,7 +82,6 @@ impl Diagnose for TorchLockError {
     fn class(&self) -> Class {
         match self {
             Self::Malformed { .. } => Class::Toolchain,
-            Self::Changed { .. } => Class::Integrity,
             Self::Symbols { source, .. } => source.class(),
             Self::Io(_) => Class::Io,
         }
@@ -100,11 +89,10 @@ impl Diagnose for TorchLockError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Malformed { .. } | Self::Changed { .. } => Some(
+            Self::Malformed { .. } | Self::Symbols { .. } => Some(
                 "restore the file from the repository, or lock anew with `cargo xtask toolchain lock --torch VERSION`"
                     .to_owned(),
             ),
-            Self::Symbols { source, .. } => source.hint(),
             Self::Io(_) => None,
         }
     }
@@ -164,14 +152,9 @@ impl TorchLock {
     ) -> Result<Option<SymbolIndex>, TorchLockError> {
         let Some(expected) = self.symbols(&torch.version, torch.arch) else { return Ok(None) };
         let path = symbols_path(toolchains, &torch.version, torch.arch);
-        let bytes = fs_err::read(&path)?;
-        let found = Sha256::of(&bytes);
-        if found != expected {
-            return Err(TorchLockError::Changed { path, expected, found });
-        }
-        let index = SymbolIndex::from_xz(&bytes)
+        let index = SymbolIndex::load(&path, expected)
             .map_err(|source| TorchLockError::Symbols { path, source })?;
-        Ok(index.pythons.contains(&torch.python).then_some(index))
+        Ok(index.parts.contains(&torch.python).then_some(index))
     }
 
     /// The store's keys of the SDKs that are made of the locked wheels and symbols.

@@ -13,14 +13,11 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod fixture;
-pub mod library;
 pub mod lock;
 pub mod relock;
 pub mod sdk;
 pub mod shim;
 pub mod source;
-pub mod stub;
-pub mod symbols;
 pub mod version;
 pub mod wheel;
 

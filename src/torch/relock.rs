@@ -5,16 +5,16 @@ use std::path::Path;
 
 use zip::result::ZipError;
 
-use super::library::{Library, LibraryError};
 use super::lock::{
     LockedSymbols, LockedTorch, TorchLock, TorchLockError, listing_digest, symbols_path,
 };
 use super::source::{VERSION_PY, file_name, is_library, is_wanted};
-use super::symbols::{SymbolIndex, SymbolsError};
 use super::version::{VersionError, VersionFile};
 use super::wheel::{TorchWheel, no_prefetch};
 use crate::artifact::{Artifact, Sha256};
 use crate::error::{Class, Diagnose};
+use crate::symbols::{Library, LibraryError};
+use crate::symbols::{Product, SymbolIndex, SymbolsError};
 use crate::target::Arch;
 
 /// Why a wheel cannot be locked.
@@ -127,7 +127,7 @@ pub fn relock(
     let path = symbols_path(toolchains, &artifact.version, arch);
     let mut index = match path.exists() {
         true => SymbolIndex::from_xz(&fs_err::read(&path)?)?,
-        false => SymbolIndex::new(&artifact.version, arch),
+        false => SymbolIndex::new(Product::Torch, &artifact.version, arch),
     };
     index.insert(&python, libraries);
     let packed = index.to_xz();
@@ -245,7 +245,8 @@ mod tests {
         let lock = TorchLock::load(folder.path()).unwrap();
         fs_err::write(symbols_path(folder.path(), "2.14.0", Arch::Aarch64), "other").unwrap();
         let error = lock.load_symbols(folder.path(), &entry).unwrap_err();
-        assert!(matches!(error, TorchLockError::Changed { .. }), "{error}");
+        let TorchLockError::Symbols { source, .. } = error else { panic!("{error}") };
+        assert!(matches!(source, SymbolsError::Changed { .. }), "{source}");
         fs_err::write(&path, "other").unwrap();
         let error = relock(folder.path(), &path, &artifact).unwrap_err();
         assert!(matches!(error, RelockError::Mismatch { .. }), "{error}");

@@ -12,14 +12,14 @@ use walkdir::WalkDir;
 
 use super::error::TorchError;
 use super::facts::{self, Inspector};
-use super::library::Library;
 use super::lock::{LockedTorch, listing_digest};
 use super::shim::{self, FACTS_PATH, Facts};
 use super::source::{file_name, is_library, is_wanted};
-use super::stub::write_stub;
-use super::symbols::SymbolIndex;
 use super::wheel::{Cost, Prefetch, TorchWheel};
 use crate::artifact::Sha256;
+use crate::symbols::Library;
+use crate::symbols::SymbolIndex;
+use crate::symbols::write_stub;
 use crate::target::Target;
 
 /// What a store calls the component of an SDK.
@@ -254,7 +254,7 @@ mod tests {
     const CUDA: &str = "'13.0'";
 
     fn index() -> SymbolIndex {
-        let mut index = SymbolIndex::new("2.14.0", Arch::Aarch64);
+        let mut index = SymbolIndex::new(crate::symbols::Product::Torch, "2.14.0", Arch::Aarch64);
         let names = ["libc10.so", "libtorch_cpu.so"];
         index.insert("cp311", names.map(|name| (name.to_owned(), fixture::library(name))));
         index

@@ -55,6 +55,8 @@ pub struct Tools {
     pub cxx: PathBuf,
     /// The CUDA toolkit, with `bin/nvcc`.
     pub cuda: PathBuf,
+    /// Folders with headers of CUDA libraries that the toolkit has not.
+    pub cuda_include: Vec<PathBuf>,
     /// ninja.
     pub ninja: PathBuf,
 }
@@ -65,6 +67,15 @@ pub const CANONICAL_BUILD: &str = crate::exec::sandbox::BUILD;
 pub const CANONICAL_STORE: &str = crate::exec::sandbox::STORE;
 /// The torch SDK's name in outputs and records.
 pub const CANONICAL_TORCH: &str = crate::exec::sandbox::TORCH;
+
+/// What every link gets after its own options: the driver's libraries, which a system has in its
+/// own folder, and where libraries find those that they need.
+fn link_flags(cuda: &Path) -> Vec<String> {
+    let libraries = cuda.join("lib64");
+    let stubs = libraries.join("stubs");
+    let rpath_link = format!("-Wl,-rpath-link,{}", libraries.display());
+    vec![format!("-L{}", stubs.display()), rpath_link]
+}
 
 impl Config {
     /// The configuration for a provisioned toolchain, with the build folder, the store and the
@@ -80,6 +91,7 @@ impl Config {
             cc: toolchain.cc.clone(),
             cxx: toolchain.cxx.clone(),
             cuda: toolchain.cuda.clone(),
+            cuda_include: toolchain.cuda_include.clone(),
             ninja: toolchain.ninja.clone(),
         };
         Self {
@@ -98,7 +110,7 @@ impl Config {
                 (store.to_owned(), PathBuf::from(CANONICAL_STORE)),
             ],
             compile_flags: Vec::new(),
-            link_flags: Vec::new(),
+            link_flags: link_flags(&toolchain.cuda),
             nvcc_flags: Vec::new(),
             torch: Some(torch),
         }
@@ -160,6 +172,7 @@ pub(super) mod tests {
                 cc: "/real/store/gcc".into(),
                 cxx: "/real/store/g++".into(),
                 cuda: "/real/store/cuda".into(),
+                cuda_include: vec!["/real/store/cudnn/include".into()],
                 ninja: "/real/store/ninja".into(),
             },
             sysroot: Some("/real/store/sysroot".into()),

@@ -113,6 +113,10 @@ fn call<'a>(
         }
     }
     args.extend(line.args);
+    // After all others, as if they were the system's: CMake finds the toolkit by the real nvcc.
+    for folder in config.tools.cuda_include.iter().filter(|_| kind.is_some()) {
+        args.extend(["-idirafter".into(), folder.into()]);
+    }
     if kind == Some(Kind::Link) {
         args.extend(config.link_flags.iter().map(OsString::from));
     }
@@ -353,6 +357,8 @@ mod tests {
                 "/real/build/src/a.cpp",
                 "-o",
                 "/real/build/a.o",
+                "-idirafter",
+                "/real/store/cudnn/include",
             ]
         );
         let subject = call.subject.unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::WrapperError;
-use super::config::{Config, FILE};
+use super::config::{Config, FILE, Tools};
 
 /// The folder of the host compiler that nvcc calls: its calls belong to nvcc's own action.
 pub(super) const NESTED: &str = "nested";
@@ -36,14 +36,23 @@ pub struct Installed {
     pub cuda: PathBuf,
 }
 
+/// The CUDA toolkit as this process calls it, which the build may call otherwise: [`Config`] has
+/// the build's names.
+#[derive(Debug, Clone, Copy)]
+pub struct Toolkit<'a> {
+    /// The toolkit.
+    pub root: &'a Path,
+    /// Folders with headers that it has not, in the order of those in [`Config`].
+    pub include: &'a [PathBuf],
+}
+
 /// Places the wrappers and `tools.json` in a folder, in place of what is there. The executable is
-/// crosswheel's own. `cuda` is the CUDA toolkit as this process calls it, which the build may call
-/// otherwise: [`Config`] has the build's names.
+/// crosswheel's own.
 pub fn install(
     folder: &Path,
     executable: &Path,
     config: &Config,
-    cuda: &Path,
+    toolkit: Toolkit<'_>,
 ) -> Result<Installed, WrapperError> {
     match fs_err::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -67,7 +76,7 @@ pub fn install(
         }
     }
     link_binutils(folder, config)?;
-    link_cuda(&installed.cuda, cuda, &config.tools.cuda)?;
+    link_cuda(&installed.cuda, &toolkit, &config.tools)?;
     let text = serde_json::to_vec_pretty(config).map_err(io::Error::from)?;
     fs_err::write(folder.join(FILE), text)?;
     Ok(installed)
@@ -114,15 +123,116 @@ fn link_binutils(folder: &Path, config: &Config) -> io::Result<()> {
     Ok(())
 }
 
-/// All of the toolkit but nvcc, by links: what looks for `CUDA_HOME/include` finds it.
-fn link_cuda(links: &Path, here: &Path, inside: &Path) -> io::Result<()> {
-    for (folder, wrapped) in [("", "bin"), ("bin", "nvcc")] {
-        for entry in fs_err::read_dir(here.join(folder))? {
-            let name = Path::new(folder).join(entry?.file_name());
-            if name != Path::new(folder).join(wrapped) {
-                symlink(inside.join(&name), links.join(&name))?;
+/// Folders as this process calls them and as the build does.
+struct Seen<'a> {
+    here: &'a Path,
+    inside: &'a Path,
+}
+
+impl Seen<'_> {
+    /// Links to what is in this folder, but for some names and what is there already.
+    fn link_all(&self, links: &Path, but: &[&str]) -> io::Result<()> {
+        fs_err::create_dir_all(links)?;
+        for entry in fs_err::read_dir(self.here)? {
+            let name = entry?.file_name();
+            let link = links.join(&name);
+            if !but.iter().any(|but| name == *but) && link.symlink_metadata().is_err() {
+                symlink(self.inside.join(&name), link)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&self, path: &str) -> (PathBuf, PathBuf) {
+        (self.here.join(path), self.inside.join(path))
+    }
+}
+
+/// All of the toolkit but nvcc, by links: what looks for `CUDA_HOME/include` finds it. With headers
+/// of further libraries, its folders of headers are folders of links to both.
+fn link_cuda(links: &Path, toolkit: &Toolkit<'_>, tools: &Tools) -> io::Result<()> {
+    let cuda = Seen { here: toolkit.root, inside: &tools.cuda };
+    let (here, inside) = cuda.join("bin");
+    Seen { here: &here, inside: &inside }.link_all(&links.join("bin"), &["nvcc"])?;
+    if toolkit.include.is_empty() {
+        return cuda.link_all(links, &["bin"]);
+    }
+    cuda.link_all(links, &["bin", "include", "targets"])?;
+    let include = links.join("include");
+    let (here, inside) = cuda.join("include");
+    Seen { here: &here, inside: &inside }.link_all(&include, &[])?;
+    for (here, inside) in toolkit.include.iter().zip(&tools.cuda_include) {
+        Seen { here, inside }.link_all(&include, &[])?;
+    }
+    let (here, inside) = cuda.join("targets");
+    if !here.is_dir() {
+        return Ok(());
+    }
+    for entry in fs_err::read_dir(&here)? {
+        let name = entry?.file_name();
+        let (here, inside) = (here.join(&name), inside.join(&name));
+        let target = links.join("targets").join(&name);
+        Seen { here: &here, inside: &inside }.link_all(&target, &["include"])?;
+        symlink("../../include", target.join("include"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::tests::config;
+    use super::*;
+
+    #[test]
+    fn further_headers_stand_beside_the_toolkits() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        for file in [
+            "cuda/bin/nvcc",
+            "cuda/bin/ptxas",
+            "cuda/include/cuda.h",
+            "cuda/include/thrust/sort.h",
+            "cuda/lib/libcudart.so",
+            "cudnn/include/cudnn.h",
+            "cudnn/include/cuda.h",
+        ] {
+            fs_err::create_dir_all(at(file).parent().unwrap()).unwrap();
+            fs_err::write(at(file), file).unwrap();
+        }
+        fs_err::create_dir_all(at("cuda/targets/aarch64-linux")).unwrap();
+        for name in ["include", "lib"] {
+            let link = at("cuda/targets/aarch64-linux").join(name);
+            symlink(Path::new("../..").join(name), link).unwrap();
+        }
+        let mut tools = config().tools;
+        (tools.cuda, tools.cuda_include) = (at("cuda"), vec![at("cudnn/include")]);
+        let (root, include) = (at("cuda"), tools.cuda_include.clone());
+        let link = |name: &str, include: &[PathBuf]| {
+            link_cuda(&at(name), &Toolkit { root: &root, include }, &tools).unwrap();
+        };
+        let read = |path: &str| fs_err::read_to_string(at(path)).ok();
+
+        link("with", &include);
+        for folder in ["with/include", "with/targets/aarch64-linux/include"] {
+            for (file, content) in [
+                ("cudnn.h", "cudnn/include/cudnn.h"),
+                ("cuda.h", "cuda/include/cuda.h"),
+                ("thrust/sort.h", "cuda/include/thrust/sort.h"),
+            ] {
+                assert_eq!(read(&format!("{folder}/{file}")).as_deref(), Some(content));
+            }
+        }
+        link("without", &[]);
+        assert_eq!(read("without/include/cudnn.h"), None);
+        for name in ["with", "without"] {
+            assert_eq!(read(&format!("{name}/bin/nvcc")), None, "it is wrapped");
+            for (file, content) in [
+                ("bin/ptxas", "cuda/bin/ptxas"),
+                ("include/cuda.h", "cuda/include/cuda.h"),
+                ("targets/aarch64-linux/lib/libcudart.so", "cuda/lib/libcudart.so"),
+            ] {
+                assert_eq!(read(&format!("{name}/{file}")).as_deref(), Some(content), "{name}");
             }
         }
     }
-    Ok(())
 }

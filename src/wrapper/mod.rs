@@ -17,7 +17,7 @@ mod said;
 mod standard;
 
 pub use config::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Tools};
-pub use install::{Installed, install, install_sandbox};
+pub use install::{Installed, Toolkit, install, install_sandbox};
 pub use narrow::{Arch, Code, Gencode, InvalidArch, NotCovered, Variant, narrow, shorthand};
 pub use standard::Torch;
 

@@ -14,8 +14,8 @@ use std::str::FromStr;
 
 use crate::target::Sm;
 
-/// The architecture for which nvcc 13 compiles when it is told none (nvcc manual,
-/// `--gpu-architecture`).
+/// The architecture for which nvcc 13 compiles when it is told none, which is the oldest that it
+/// knows (nvcc manual, `--gpu-architecture`).
 pub const NVCC_DEFAULT: Sm = Sm(75);
 
 /// Which chips an architecture's features are common to.
@@ -262,7 +262,11 @@ fn choose(pairs: &[(Arch, Code)], target: Sm) -> Vec<(Arch, Code)> {
     let plain = arches().filter(|a| a.variant == Variant::Plain && a.sm <= target).max();
     match (own, plain) {
         (Some(own), _) => vec![(own, Code::Sass(own))],
-        (None, Some(plain)) => vec![(plain, Code::Sass(Arch::plain(target)))],
+        // What nvcc compiles for no more is taken for the oldest that it does.
+        (None, Some(plain)) => {
+            let virtual_arch = Arch::plain(plain.sm.max(NVCC_DEFAULT));
+            vec![(virtual_arch, Code::Sass(Arch::plain(target)))]
+        }
         (None, None) => Vec::new(),
     }
 }
@@ -297,6 +301,12 @@ mod tests {
                 UPSTREAM,
                 &[90, 100, 103],
                 "arch=compute_90,code=sm_90 arch=compute_100,code=[sm_100,sm_103]",
+            ),
+            // Older than nvcc 13 knows.
+            (
+                &["arch=compute_50,code=compute_50", "arch=compute_70,code=sm_70"],
+                &[110],
+                "arch=compute_75,code=sm_110",
             ),
             // PTX alone becomes SASS.
             (&["arch=compute_110,code=compute_110"], &[110], "arch=compute_110,code=sm_110"),

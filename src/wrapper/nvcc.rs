@@ -167,11 +167,18 @@ impl CommandLine {
             self.notes
                 .push(format!("no architecture was asked for: nvcc's default, compute_{arch}"));
         }
-        narrow(&asked, &config.sms).map_err(|source| {
+        let made = narrow(&asked, &config.sms).map_err(|source| {
             let file = self.sources.first().or(self.output.as_ref());
             let file = file.map_or_else(|| "nvcc".into(), |file| file.to_string_lossy());
             WrapperError::NotCovered { file: file.into_owned(), source }
-        })
+        })?;
+        for gencode in &made {
+            if !asked.iter().any(|asked| asked.arch == gencode.arch) {
+                let arch = gencode.arch;
+                self.notes.push(format!("compute_{arch}: nvcc knows no older one"));
+            }
+        }
+        Ok(made)
     }
 
     /// `-arch` and `-code`, which are one `-gencode` in another spelling.

@@ -109,7 +109,8 @@ impl Mirror {
     fn relock(&self, previous: &ComponentsLock, names: &[&str]) -> Result<Relocked, Error> {
         let (registries, store) = (&self.registries, &self.store);
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        Relock { registries, store, reporter: &Silent }.relock(&self.spec, previous, &names)
+        let relock = Relock { folder: store.root(), registries, store, reporter: &Silent };
+        relock.relock(&self.spec, previous, &names)
     }
 }
 

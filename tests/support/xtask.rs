@@ -166,14 +166,19 @@ impl Workplace {
         ours.map(|entry| entry.path()).collect()
     }
 
+    /// What the store remembers of the locks of a source.
+    pub fn lock(&self, source: &Path) -> PathBuf {
+        let request = Sha256::of(source.as_os_str().as_encoded_bytes());
+        self.store.join(format!("packages/{}.toml", request.short()))
+    }
+
     fn clear(&self) {
         for build in self.builds_of(&self.prefix) {
             fs_err::remove_dir_all(build).unwrap();
         }
         let Ok(entries) = fs_err::read_dir(&self.root) else { return };
         for entry in entries {
-            let request = Sha256::of(entry.unwrap().path().as_os_str().as_encoded_bytes());
-            let lock = self.store.join(format!("packages/{}.toml", request.short()));
+            let lock = self.lock(&entry.unwrap().path());
             if lock.exists() {
                 fs_err::remove_file(lock).unwrap();
             }

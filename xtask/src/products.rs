@@ -9,24 +9,23 @@ use crosswheel::torch::lock::python_tag;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use crate::commands::Session;
+use crate::commands::{self, Session};
 use crate::failure::Failure;
 use crate::screen::minutes;
 
-/// An entry of the JSON array: what was built, then what was not.
+/// An entry of the JSON array: what was built or planned, then what failed.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Entry<'a> {
-    Product(&'a Product),
+enum Entry<'a, T> {
+    Done(&'a T),
     Failure(&'a Failure),
 }
 
 /// Prints one JSON array on stdout; it has failures only where the others went on.
-pub fn print_json(products: &[Product], failures: &[Failure]) -> anyhow::Result<()> {
-    let built = products.iter().map(Entry::Product);
-    let entries: Vec<_> = built.chain(failures.iter().map(Entry::Failure)).collect();
-    println!("{}", serde_json::to_string_pretty(&entries)?);
-    Ok(())
+pub fn print_json<T: Serialize>(done: &[T], failures: &[Failure]) -> anyhow::Result<()> {
+    let done = done.iter().map(Entry::Done);
+    let entries: Vec<_> = done.chain(failures.iter().map(Entry::Failure)).collect();
+    commands::print_json(&entries)
 }
 
 /// Prints what was built on stdout, and what it cost on stderr.

@@ -1,4 +1,4 @@
-"""Lets ninja run the compiles of one extension: side by side, and only those that are due.
+"""Lets ninja run distutils' compiles: side by side, and only those that are due.
 
 distutils compiles one file after the other, and after any change all of them. Here what
 `compile()` would start is collected and becomes a ninja file, with the command as it was plus a
@@ -14,6 +14,59 @@ import subprocess
 _FOLDER = ".crosswheel"
 
 
+# On a compiler whose compiles are only collected: the list that they go to.
+_COLLECTED = "_crosswheel_collected"
+
+
+class _NotCollectable(Exception):
+    """Something must be run before the next compile is known."""
+
+
+def all_extensions_ahead(build_ext):
+    """Has the files of all extensions compiled side by side, before the extensions are built.
+
+    distutils builds one extension after the other, and many have few files. What an extension's
+    own turn finds compiled by the same command is not compiled again; whatever goes wrong ahead of
+    it goes wrong in its turn, where it is told.
+    """
+    build_extensions = build_ext.build_extensions
+
+    def build_extensions_ahead(self):
+        # A package's own `build_extension` may do anything, and must do it once.
+        own = type(self).build_extension.__module__
+        if len(self.extensions) > 1 and own.startswith(("setuptools.", "distutils.")):
+            _compile_ahead(self)
+        return build_extensions(self)
+
+    build_ext.build_extensions = build_extensions_ahead
+
+
+def _compile_ahead(command):
+    compiler = command.compiler
+    if compiler.compiler_type != "unix" or "compile" in compiler.__dict__:
+        # torch puts its own `compile` there, which goes through ninja already.
+        return
+    edges = []
+    own_link = compiler.__dict__.get("link")
+    setattr(compiler, _COLLECTED, edges)
+    compiler.link = lambda *args, **kwargs: None
+    try:
+        for extension in command.extensions:
+            try:
+                command.build_extension(extension)
+            except Exception:
+                continue
+    finally:
+        delattr(compiler, _COLLECTED)
+        del compiler.link
+        if own_link is not None:
+            compiler.link = own_link
+    first = {}
+    for edge in edges:
+        first.setdefault(edge[0], edge)
+    _run(list(first.values()), command.build_temp)
+
+
 def through_ninja(compiler):
     """Replaces `compile()` of distutils' compiler class."""
     compile_files = compiler.compile
@@ -23,7 +76,14 @@ def through_ninja(compiler):
     def compile_together(self, sources, output_dir=None, *args, **kwargs):
         if self.compiler_type != "unix":
             return compile_files(self, sources, output_dir, *args, **kwargs)
-        edges = []
+        collected = self.__dict__.get(_COLLECTED)
+        edges = [] if collected is None else collected
+
+        def flush():
+            # What is no compile may need what was compiled before it.
+            if collected is not None:
+                raise _NotCollectable
+            _flush(edges, output_dir)
 
         def collecting(start):
             def collect(command, *rest, **options):
@@ -31,8 +91,7 @@ def through_ninja(compiler):
                 if edge is not None:
                     edges.append(edge)
                     return None
-                # What is no compile may need what was compiled before it.
-                _flush(edges, output_dir)
+                flush()
                 return start(command, *rest, **options)
 
             return collect
@@ -47,7 +106,8 @@ def through_ninja(compiler):
                 delattr(self, name)
                 if own is not None:
                     setattr(self, name, own)
-        _flush(edges, output_dir)
+        if collected is None:
+            _flush(edges, output_dir)
         return objects
 
     compiler.compile = compile_together
@@ -68,8 +128,18 @@ def _edge(command):
 
 def _flush(edges, output_dir):
     """Runs what was collected, and forgets it."""
+    code = _run(edges, output_dir)
+    edges.clear()
+    if code != 0:
+        from distutils.errors import CompileError
+
+        raise CompileError(f"command 'ninja' failed with exit code {code}")
+
+
+def _run(edges, output_dir):
+    """Lets ninja run what is due of these, and returns its exit code."""
     if not edges:
-        return
+        return 0
     folder = os.path.join(output_dir or "", _FOLDER)
     os.makedirs(folder, exist_ok=True)
     lines = [
@@ -85,14 +155,10 @@ def _flush(edges, output_dir):
             f"  words = {_value(shlex.join(command))}",
             f"  depfile = {_value(depfile)}",
         ]
-    edges.clear()
     file = os.path.join(folder, "build.ninja")
     with open(file, "w", encoding="utf-8") as out:
         out.write("\n".join(lines) + "\n")
-    if subprocess.run(["ninja", "-v", "-f", file]).returncode != 0:
-        from distutils.errors import CompileError
-
-        raise CompileError("a compiler failed")
+    return subprocess.run(["ninja", "-v", "-f", file]).returncode
 
 
 def _value(text):

@@ -25,14 +25,17 @@ def patch_ccompiler(module):
 
 def patch_build_ext(module):
     """No extension is skipped because its sources are old: headers and flags count too. What need
-    not be compiled again, ninja knows."""
+    not be compiled again, ninja knows. Several extensions are compiled together."""
     finalize_options = module.build_ext.finalize_options
 
     def finalize_and_force(self):
         finalize_options(self)
         self.force = True
 
+    from _crosswheel.compiles import all_extensions_ahead
+
     module.build_ext.finalize_options = finalize_and_force
+    all_extensions_ahead(module.build_ext)
 
 
 def patch_sysconfig(module):

@@ -11,9 +11,10 @@ use crosswheel::actions::{CostBook, Server, ServerOptions};
 use crosswheel::exec::{Command, Interrupt};
 use crosswheel::report::Silent;
 use crosswheel::target::Sm;
-use crosswheel::wrapper::{self, Config, Tools};
+use crosswheel::wrapper::{self, Config, Toolkit, Tools};
+use serde::Serialize;
 
-use super::common::{Session, SessionArgs};
+use super::common::{Format, Session, SessionArgs, print_json};
 
 /// Measures crosswheel's own cost.
 #[derive(Debug, Args)]
@@ -43,6 +44,9 @@ struct Overhead {
     /// The ninja to use, instead of the toolchain's.
     #[arg(long)]
     ninja: Option<PathBuf>,
+    /// text, or one JSON object on stdout
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -61,7 +65,10 @@ impl Bench {
             None => Session::open(&overhead.session)?.ninja()?,
         };
         let measured = overhead.measure(&ninja)?;
-        println!("{measured}");
+        match overhead.format {
+            Format::Json => print_json(&measured.output())?,
+            Format::Text => println!("{measured}"),
+        }
         Ok(crate::exit_codes::SUCCESS)
     }
 }
@@ -75,7 +82,28 @@ struct Measured {
     with: Duration,
 }
 
+/// The same in whole numbers; `docs/schemas/bench.schema.json` describes its JSON.
+#[derive(Debug, Serialize)]
+struct Output {
+    actions: usize,
+    jobs: usize,
+    without_us: u64,
+    with_us: u64,
+    overhead_us: i64,
+}
+
 impl Measured {
+    fn output(&self) -> Output {
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Output {
+            actions: self.actions,
+            jobs: self.jobs,
+            without_us: us(self.without),
+            with_us: us(self.with),
+            overhead_us: (self.per_action_ms() * 1000.0).round() as i64,
+        }
+    }
+
     /// What crosswheel adds to the wall time of an action, in milliseconds.
     fn per_action_ms(&self) -> f64 {
         // With several jobs an action's cost is shared out: it is counted back.
@@ -147,6 +175,7 @@ impl Overhead {
                 cc: compiler.to_owned(),
                 cxx: compiler.to_owned(),
                 cuda: folder.join("cuda"),
+                cuda_include: Vec::new(),
                 ninja: ninja.to_owned(),
             },
             sysroot: None,
@@ -161,7 +190,8 @@ impl Overhead {
         };
         let tools = folder.join("tools");
         fs_err::create_dir_all(config.tools.cuda.join("bin"))?;
-        wrapper::install(&tools, &std::env::current_exe()?, &config, &config.tools.cuda)
+        let toolkit = Toolkit { root: &config.tools.cuda, include: &[] };
+        wrapper::install(&tools, &std::env::current_exe()?, &config, toolkit)
             .map_err(crosswheel::Error::from)?;
         let options = ServerOptions {
             socket,

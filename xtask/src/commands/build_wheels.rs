@@ -80,7 +80,7 @@ fn dry_run(
     let planned = run.each(locked, |locked| plan(&session.context, &locked, out))?;
     session.screen.clear();
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&planned)?),
+        Format::Json => products::print_json(&planned, &run.failures)?,
         Format::Text => plans::print(&planned),
     }
     Ok(failure::exit_code(&run.failures))

@@ -1,6 +1,6 @@
 //! What verbs that build or fetch have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +21,12 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// Prints one JSON document on stdout.
+pub fn print_json(document: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(document)?);
+    Ok(())
 }
 
 /// Options of every verb that works on the store.
@@ -74,7 +80,8 @@ impl Session {
     pub fn ninja(&self) -> crosswheel::Result<PathBuf> {
         let context = &self.context;
         let target = resolve::target(context, &Options::default())?;
-        let request = Request { target: &target, python: "", headers: None };
+        let request =
+            Request { target: &target, python: "", headers: None, libraries: &BTreeSet::new() };
         let ninja = context.with_provisioner(|p| p.component("ninja", &request))?;
         Ok(ninja.path.join("bin/ninja"))
     }
@@ -135,7 +142,9 @@ impl Machine {
         let options = self.options(context);
         let target = resolve::target(context, &options)?;
         let (python, headers) = resolve::python(context, &target, &options)?;
-        let request = Request { target: &target, python: &python, headers: headers.as_deref() };
+        let headers = headers.as_deref();
+        let libraries = &BTreeSet::new();
+        let request = Request { target: &target, python: &python, headers, libraries };
         context.with_provisioner(|provisioner| provisioner.provision(&request))
     }
 }

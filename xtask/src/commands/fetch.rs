@@ -2,8 +2,9 @@
 
 use crosswheel::pipeline;
 use indicatif::HumanBytes;
+use serde::Serialize;
 
-use super::common::{Session, SessionArgs};
+use super::common::{Format, Session, SessionArgs, print_json};
 use crate::exit_codes;
 use crate::selection::{Requests, Selection};
 
@@ -14,18 +15,46 @@ pub struct Args {
     requests: Requests,
     #[command(flatten)]
     selection: Selection,
+    /// text, or one JSON array on stdout: what is in the store
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     #[command(flatten)]
     session: SessionArgs,
 }
 
+/// What a build needs is there; `docs/schemas/fetch.schema.json` describes its JSON.
+#[derive(Debug, Serialize)]
+struct Ready {
+    request: String,
+    source: String,
+    target: String,
+    python: String,
+    downloaded: u64,
+}
+
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
+    let received = || session.context.registries.http().bytes_received();
+    let mut ready = Vec::new();
     for (request, options) in args.selection.builds(&session, &args.requests)? {
-        let fetched = pipeline::prefetch(&session.context, request, &options)?;
+        let before = received();
+        let locked = pipeline::prefetch(&session.context, request, &options)?.locked;
         session.screen.clear();
-        println!("{} is in the store", fetched.locked.source.label());
+        let source = locked.source.label();
+        if args.format == Format::Text {
+            println!("{source} is in the store");
+        }
+        ready.push(Ready {
+            request: locked.resolved.request.to_string(),
+            source,
+            target: locked.resolved.variant,
+            python: locked.resolved.python,
+            downloaded: received() - before,
+        });
     }
-    let received = session.context.registries.http().bytes_received();
-    eprintln!("downloaded {}", HumanBytes(received));
+    if args.format == Format::Json {
+        print_json(&ready)?;
+    }
+    eprintln!("downloaded {}", HumanBytes(received()));
     Ok(exit_codes::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use crosswheel::lock::{PackageLocks, relock};
 use crosswheel::resolve::resolve;
 
-use super::common::{Session, SessionArgs};
+use super::common::{Format, Session, SessionArgs, print_json};
 use crate::exit_codes;
 use crate::selection::{Requests, Selection};
 
@@ -12,6 +12,9 @@ use crate::selection::{Requests, Selection};
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
+    /// text, or one JSON array on stdout: what was locked
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -22,16 +25,21 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     for (request, options) in args.selection.builds(&session, &Requests::default())? {
         let lock = relock(&session.context, &resolve(&session.context, request, &options)?)?;
         session.screen.clear();
-        println!(
-            "{}: {}, {} build requirements",
-            lock.request,
-            lock.source.label(),
-            lock.requirement.len()
-        );
+        if args.format == Format::Text {
+            println!(
+                "{}: {}, {} build requirements",
+                lock.request,
+                lock.source.label(),
+                lock.requirement.len()
+            );
+        }
         if !locks.contains(&lock) {
             locks.push(lock);
         }
     }
     PackageLocks::save(&session.context, &locks).map_err(crosswheel::Error::from)?;
+    if args.format == Format::Json {
+        print_json(&locks)?;
+    }
     Ok(exit_codes::SUCCESS)
 }

@@ -8,6 +8,7 @@ mod build_wheels;
 mod common;
 mod completions;
 mod fetch;
+mod fuzz;
 mod lock;
 mod prove;
 mod store;
@@ -15,7 +16,7 @@ mod test;
 mod toolchain;
 mod toolchain_lock;
 
-pub use common::{Headers, Session};
+pub use common::{Headers, Session, print_json};
 
 /// Cross-builds aarch64 CUDA 13 wheels on x86_64 Linux.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ enum Command {
     Prove(prove::Args),
     /// Runs this repository's tests
     Test(test::Args),
+    /// Looks for input that this repository's readers cannot take
+    Fuzz(fuzz::Args),
     /// Shows, measures, checks or cleans the store
     Store(store::Args),
     /// Lists and shows toolchains, and uses one by hand
@@ -57,6 +60,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),
         Command::Bench(bench) => bench.run(),

@@ -9,7 +9,7 @@ use crosswheel::prove::{Options, Proof, prove};
 use crosswheel::resolve::MaxSilence;
 use indicatif::HumanBytes;
 
-use super::common::{Format, Session, SessionArgs};
+use super::common::{Format, Session, SessionArgs, print_json};
 use crate::exit_codes;
 
 /// What is proven.
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         proofs.push(proof);
     }
     if args.format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&proofs)?);
+        print_json(&proofs)?;
     }
     let received = session.context.registries.http().bytes_received();
     if received > 0 && !session.screen.is_quiet() {

@@ -1,12 +1,15 @@
 //! `cargo xtask store`: where the store is, how large, whether it is intact; and making room.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use clap::Subcommand;
+use crosswheel::context::Context;
 use crosswheel::store::{Installed, disk_use};
 use crosswheel::torch::lock::TorchLock;
+use serde::Serialize;
 
-use super::common::{Session, SessionArgs};
+use super::common::{Format, Session, SessionArgs, print_json};
 use crate::exit_codes;
 
 /// What to do with the store.
@@ -14,6 +17,9 @@ use crate::exit_codes;
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
+    /// text, or one JSON object on stdout
+    #[arg(long, value_enum, default_value_t, global = true)]
+    format: Format,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -41,59 +47,117 @@ enum Verb {
     },
 }
 
+/// Something in the store, or that was in it.
+#[derive(Debug, Serialize)]
+struct Entry {
+    name: String,
+    /// Bytes.
+    size: u64,
+}
+
+/// What a verb prints; `docs/schemas/store.schema.json` describes its JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Output {
+    Path(PathBuf),
+    Size { entries: Vec<Entry>, total: u64 },
+    Unchanged(Vec<String>),
+    Removed(Vec<Entry>),
+}
+
 /// Runs the verb.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
-    Ok(dispatch(args, &session)?)
-}
-
-fn dispatch(args: &Args, session: &Session) -> crosswheel::Result<u8> {
     let context = &session.context;
-    let components = &context.components;
-    match &args.verb {
-        Verb::Path => println!("{}", context.store.root().display()),
-        Verb::Size => {
-            let all = components.list()?;
-            all.iter().for_each(print_size);
-            let mut total: u64 = all.iter().map(|component| component.size).sum();
-            for (name, folder) in context.store.areas() {
-                let size = disk_use(&folder).unwrap_or(0);
-                println!("{size}\t{name}");
-                total += size;
-            }
-            println!("{total}\ttotal");
-        }
-        Verb::Verify => {
-            for component in components.list()? {
-                components.verify_full(&component)?;
-                println!("{}\tunchanged", component.key);
-            }
-        }
+    let output = match &args.verb {
+        Verb::Path => Output::Path(context.store.root().to_owned()),
+        Verb::Size => size(context)?,
+        Verb::Verify => Output::Unchanged(verify(context, args.format)?),
         Verb::Gc { component, builds, downloads } => {
-            let unwanted: BTreeSet<String> = match component {
-                Some(name) => components.named(name)?.into_iter().map(|c| c.key).collect(),
-                None => {
-                    let mut wanted = context.sources()?.keys(components);
-                    wanted.extend(TorchLock::load(&context.project.toolchains())?.keys());
-                    let all = components.list()?.into_iter().map(|component| component.key);
-                    all.filter(|key| !wanted.contains(key)).collect()
-                }
-            };
-            let removed = components.remove(|component| unwanted.contains(&component.key))?;
-            removed.iter().for_each(print_size);
-            let _alone = components.alone()?;
-            for (name, folder) in context.store.areas() {
-                let remove = if name == "builds" { *builds } else { *downloads };
-                if remove {
-                    println!("{}\t{name}", disk_use(&folder).unwrap_or(0));
-                    context.store.remove_area(&folder)?;
-                }
-            }
+            let mut removed = remove_components(context, component.as_deref())?;
+            removed.extend(remove_areas(context, *builds, *downloads)?);
+            Output::Removed(removed)
         }
+    };
+    match args.format {
+        Format::Json => print_json(&output)?,
+        Format::Text => print_text(&output),
     }
     Ok(exit_codes::SUCCESS)
 }
 
-fn print_size(component: &Installed) {
-    println!("{}\t{}", component.size, component.key);
+fn print_text(output: &Output) {
+    let print = |entries: &[Entry]| {
+        entries.iter().for_each(|entry| println!("{}\t{}", entry.size, entry.name));
+    };
+    match output {
+        Output::Path(path) => println!("{}", path.display()),
+        Output::Size { entries, total } => {
+            print(entries);
+            println!("{total}\ttotal");
+        }
+        Output::Removed(entries) => print(entries),
+        // They are named as they are read, which takes a while.
+        Output::Unchanged(_) => {}
+    }
+}
+
+impl From<Installed> for Entry {
+    fn from(component: Installed) -> Self {
+        Self { name: component.key, size: component.size }
+    }
+}
+
+fn size(context: &Context) -> crosswheel::Result<Output> {
+    let mut entries: Vec<_> = context.components.list()?.into_iter().map(Entry::from).collect();
+    for (name, folder) in context.store.areas() {
+        entries.push(Entry { name: name.to_owned(), size: disk_use(&folder).unwrap_or(0) });
+    }
+    let total = entries.iter().map(|entry| entry.size).sum();
+    Ok(Output::Size { entries, total })
+}
+
+fn verify(context: &Context, format: Format) -> crosswheel::Result<Vec<String>> {
+    let mut unchanged = Vec::new();
+    for component in context.components.list()? {
+        context.components.verify_full(&component)?;
+        if format == Format::Text {
+            println!("{}\tunchanged", component.key);
+        }
+        unchanged.push(component.key);
+    }
+    Ok(unchanged)
+}
+
+/// Those of a name, or all that the locks do not name.
+fn remove_components(context: &Context, name: Option<&str>) -> crosswheel::Result<Vec<Entry>> {
+    let components = &context.components;
+    let unwanted: BTreeSet<String> = match name {
+        Some(name) => components.named(name)?.into_iter().map(|c| c.key).collect(),
+        None => {
+            let mut wanted = context.sources()?.keys(components);
+            wanted.extend(TorchLock::load(&context.project.toolchains())?.keys());
+            let all = components.list()?.into_iter().map(|component| component.key);
+            all.filter(|key| !wanted.contains(key)).collect()
+        }
+    };
+    let removed = components.remove(|component| unwanted.contains(&component.key))?;
+    Ok(removed.into_iter().map(Entry::from).collect())
+}
+
+fn remove_areas(
+    context: &Context,
+    builds: bool,
+    downloads: bool,
+) -> crosswheel::Result<Vec<Entry>> {
+    let _alone = context.components.alone()?;
+    let mut removed = Vec::new();
+    for (name, folder) in context.store.areas() {
+        let remove = if name == "builds" { builds } else { downloads };
+        if remove {
+            removed.push(Entry { name: name.to_owned(), size: disk_use(&folder).unwrap_or(0) });
+            context.store.remove_area(&folder)?;
+        }
+    }
+    Ok(removed)
 }

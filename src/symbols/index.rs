@@ -1,7 +1,9 @@
-//! The symbol index: what every library of one torch version defines, as text under xz.
+//! The symbol index: what every library of a product defines, as text under xz.
 //!
-//! One index serves a torch version on one processor. Libraries that are the same for every
-//! Python stand in it once; of the others there is one entry for each set of Pythons:
+//! One index serves one version of a product on one processor. Its libraries come from *parts*,
+//! each with a tag: of torch the wheels of several Pythons, of CUDA the wheels of several
+//! projects. Libraries that are the same in every part stand in it once; of the others there is
+//! one entry for each set of parts:
 //!
 //! ```text
 //! crosswheel symbols 1
@@ -29,10 +31,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 
 use lzma_rust2::{XzOptions, XzReader, XzWriter};
 
 use super::library::{Library, Symbol, Version};
+use crate::artifact::Sha256;
 use crate::error::{Class, Diagnose};
 use crate::target::Arch;
 
@@ -42,30 +46,64 @@ const HEADER: &str = "crosswheel symbols 1";
 /// What an index may unpack to; ten times the largest known, so a hostile file is no bomb.
 const LIMIT: u64 = 128 << 20;
 
-/// Every library of a torch version on one processor.
+/// Whose libraries an index has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    /// torch's; its parts are the Pythons of its wheels, such as `cp311`.
+    Torch,
+    /// Those of a CUDA release; its parts are projects of the Python index, such as
+    /// `nvidia-cublas`.
+    Cuda,
+}
+
+impl Product {
+    /// The keywords of the header's lines: before the version, and before the parts.
+    const NAMES: [(Self, &'static str, &'static str); 2] =
+        [(Self::Torch, "torch ", "python "), (Self::Cuda, "cuda ", "project ")];
+
+    fn keywords(self) -> (&'static str, &'static str) {
+        let (_, version, parts) = Self::NAMES[self as usize];
+        (version, parts)
+    }
+}
+
+/// Every library of a product's version on one processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SymbolIndex {
-    /// The release, such as `2.14.0`.
-    pub torch: String,
+    /// Whose libraries they are.
+    pub product: Product,
+    /// Its release, such as `2.14.0`.
+    pub version: String,
     /// The processor.
     pub arch: Arch,
-    /// Tags of the Pythons whose wheels were read, such as `cp311`.
-    pub pythons: BTreeSet<String>,
-    /// Sorted by file name, then by Pythons.
+    /// Tags of the parts that were read.
+    pub parts: BTreeSet<String>,
+    /// Sorted by file name, then by parts.
     libraries: Vec<Entry>,
 }
 
-/// A library as the wheels of some Pythons have it.
+/// A library as some parts have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     file: String,
-    pythons: BTreeSet<String>,
+    parts: BTreeSet<String>,
     library: Library,
 }
 
 /// Why an index cannot be read or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SymbolsError {
+    /// The file is not the locked one.
+    #[error("the symbol index has sha256 {found}, and {expected} is locked")]
+    Changed {
+        /// What it should be.
+        expected: Sha256,
+        /// What it is.
+        found: Sha256,
+    },
+    /// The file cannot be read.
+    #[error("the symbol index cannot be read")]
+    Io(#[from] std::io::Error),
     /// The compressed stream is damaged.
     #[error("the symbol index cannot be decompressed")]
     Xz(#[source] std::io::Error),
@@ -84,49 +122,69 @@ pub enum SymbolsError {
 
 impl Diagnose for SymbolsError {
     fn class(&self) -> Class {
-        Class::Integrity
+        match self {
+            Self::Io(_) => Class::Io,
+            _ => Class::Integrity,
+        }
     }
 
     fn hint(&self) -> Option<String> {
-        Some("restore the file from the repository, or make it anew with `cargo xtask toolchain lock --torch VERSION`".to_owned())
+        Some("restore the file from the repository, or make it anew with `cargo xtask toolchain lock`".to_owned())
     }
 }
 
 impl SymbolIndex {
     /// An index with nothing in it.
-    pub fn new(torch: impl Into<String>, arch: Arch) -> Self {
-        Self { torch: torch.into(), arch, pythons: BTreeSet::new(), libraries: Vec::new() }
+    pub fn new(product: Product, version: impl Into<String>, arch: Arch) -> Self {
+        let (parts, libraries) = (BTreeSet::new(), Vec::new());
+        Self { product, version: version.into(), arch, parts, libraries }
     }
 
-    /// Adds the libraries of one Python's wheel, instead of those it had for it.
-    pub fn insert(&mut self, python: &str, libraries: impl IntoIterator<Item = (String, Library)>) {
+    /// Removes the libraries of one part.
+    pub fn remove(&mut self, part: &str) {
         for entry in &mut self.libraries {
-            entry.pythons.remove(python);
+            entry.parts.remove(part);
         }
-        self.libraries.retain(|entry| !entry.pythons.is_empty());
-        self.pythons.insert(python.to_owned());
+        self.libraries.retain(|entry| !entry.parts.is_empty());
+        self.parts.remove(part);
+    }
+
+    /// Adds the libraries of one part, instead of those it had for it.
+    pub fn insert(&mut self, part: &str, libraries: impl IntoIterator<Item = (String, Library)>) {
+        self.remove(part);
+        self.parts.insert(part.to_owned());
         for (file, library) in libraries {
             let same = |entry: &&mut Entry| entry.file == file && entry.library == library;
             match self.libraries.iter_mut().find(same) {
                 Some(entry) => {
-                    entry.pythons.insert(python.to_owned());
+                    entry.parts.insert(part.to_owned());
                 }
                 None => self.libraries.push(Entry {
                     file,
-                    pythons: BTreeSet::from([python.to_owned()]),
+                    parts: BTreeSet::from([part.to_owned()]),
                     library,
                 }),
             }
         }
-        self.libraries.sort_by(|a, b| (&a.file, &a.pythons).cmp(&(&b.file, &b.pythons)));
+        self.libraries.sort_by(|a, b| (&a.file, &a.parts).cmp(&(&b.file, &b.parts)));
     }
 
-    /// The libraries of one Python's wheel, by file name.
-    pub fn libraries(&self, python: &str) -> impl Iterator<Item = (&str, &Library)> {
+    /// The libraries of one part, by file name.
+    pub fn libraries(&self, part: &str) -> impl Iterator<Item = (&str, &Library)> {
         self.libraries
             .iter()
-            .filter(move |entry| entry.pythons.contains(python))
+            .filter(move |entry| entry.parts.contains(part))
             .map(|entry| (entry.file.as_str(), &entry.library))
+    }
+
+    /// Reads a file, which must have this digest.
+    pub fn load(path: &Path, expected: Sha256) -> Result<Self, SymbolsError> {
+        let bytes = fs_err::read(path)?;
+        let found = Sha256::of(&bytes);
+        if found != expected {
+            return Err(SymbolsError::Changed { expected, found });
+        }
+        Self::from_xz(&bytes)
     }
 
     /// As text under xz: the same bytes for the same index.
@@ -156,14 +214,15 @@ impl SymbolIndex {
 
     /// The text form.
     pub fn to_text(&self) -> String {
+        let (version, parts) = self.product.keywords();
         let mut text = format!(
-            "{HEADER}\ntorch {}\narch {}\npython {}\n",
-            self.torch,
+            "{HEADER}\n{version}{}\narch {}\n{parts}{}\n",
+            self.version,
             self.arch,
-            words(&self.pythons)
+            words(&self.parts)
         );
         for entry in &self.libraries {
-            write_entry(&mut text, entry, &self.pythons).expect("a String takes every write");
+            write_entry(&mut text, entry, &self.parts).expect("a String takes every write");
         }
         text
     }
@@ -171,20 +230,26 @@ impl SymbolIndex {
     /// Reads the text form.
     pub fn from_text(text: &str) -> Result<Self, SymbolsError> {
         let mut lines = text.lines().enumerate().map(|(index, text)| Line { index, text });
-        let mut header = |keyword: &str| -> Result<&str, SymbolsError> {
-            let line = lines.next().unwrap_or(Line { index: 0, text: "" });
-            line.after(keyword).ok_or_else(|| line.malformed())
+        let mut next = || lines.next().unwrap_or(Line { index: 0, text: "" });
+        let header = |line: Line<'_>, keyword: &str| {
+            line.after(keyword).map(str::to_owned).ok_or_else(|| line.malformed())
         };
-        header(HEADER)?;
-        let torch = header("torch ")?.to_owned();
-        let arch = match header("arch ")? {
+        header(next(), HEADER)?;
+        let line = next();
+        let named = |(product, keyword, _): &(Product, &str, _)| {
+            Some((*product, line.after(keyword)?.to_owned()))
+        };
+        let found = Product::NAMES.iter().find_map(named);
+        let (product, version) = found.ok_or_else(|| line.malformed())?;
+        let line = next();
+        let arch = match header(line, "arch ")?.as_str() {
             "aarch64" => Arch::Aarch64,
             "x86_64" => Arch::X86_64,
-            other => return Err(Line { index: 2, text: other }.malformed()),
+            _ => return Err(line.malformed()),
         };
-        let pythons: BTreeSet<String> =
-            header("python ")?.split_whitespace().map(str::to_owned).collect();
-        let mut index = Self { torch, arch, pythons, libraries: Vec::new() };
+        let parts = header(next(), product.keywords().1)?;
+        let parts = parts.split_whitespace().map(str::to_owned).collect();
+        let mut index = Self { product, version, arch, parts, libraries: Vec::new() };
         let mut group = None;
         for line in lines {
             index.read_line(line, &mut group)?;
@@ -205,14 +270,14 @@ impl SymbolIndex {
             *group = None;
             self.libraries.push(Entry {
                 file: file.to_owned(),
-                pythons: self.pythons.clone(),
+                parts: self.parts.clone(),
                 library: Library::default(),
             });
             return Ok(());
         }
         let entry = self.libraries.last_mut().ok_or_else(|| line.malformed())?;
-        if let Some(pythons) = line.after("only ") {
-            entry.pythons = pythons.split_whitespace().map(str::to_owned).collect();
+        if let Some(parts) = line.after("only ") {
+            entry.parts = parts.split_whitespace().map(str::to_owned).collect();
         } else if let Some(soname) = line.after("soname ") {
             entry.library.soname = Some(soname.to_owned());
         } else if let Some(needed) = line.after("needed ") {
@@ -255,8 +320,8 @@ fn write_entry(
     all: &BTreeSet<String>,
 ) -> Result<(), std::fmt::Error> {
     writeln!(text, "\nlibrary {}", entry.file)?;
-    if entry.pythons != *all {
-        writeln!(text, "only {}", words(&entry.pythons))?;
+    if entry.parts != *all {
+        writeln!(text, "only {}", words(&entry.parts))?;
     }
     if let Some(soname) = &entry.library.soname {
         writeln!(text, "soname {soname}")?;
@@ -415,7 +480,7 @@ define tls unique
     }
 
     #[test]
-    fn each_python_has_its_own_libraries() {
+    fn each_part_has_its_own_libraries() {
         let mut index = sample();
         let symbols = |index: &SymbolIndex, python: &str| {
             index.libraries(python).map(|(_, library)| library.symbols.len()).collect::<Vec<_>>()
@@ -432,6 +497,18 @@ define tls unique
     }
 
     #[test]
+    fn an_index_says_whose_it_is() {
+        let mut index = SymbolIndex::new(Product::Cuda, "13.0", Arch::X86_64);
+        index.insert("nvidia-nccl-cu13", [("libnccl.so.2".to_owned(), Library::default())]);
+        assert!(index.to_text().contains("\ncuda 13.0\narch x86_64\nproject nvidia-nccl-cu13\n"));
+        assert_eq!(SymbolIndex::from_text(&index.to_text()).unwrap(), index);
+        index.remove("nvidia-nccl-cu13");
+        assert_eq!(index, SymbolIndex::new(Product::Cuda, "13.0", Arch::X86_64));
+        let mixed = SAMPLE.replacen("torch 2.14.0", "cuda 13.0", 1);
+        assert!(SymbolIndex::from_text(&mixed).is_err(), "Pythons are no parts of CUDA");
+    }
+
+    #[test]
     fn a_malformed_line_is_named() {
         for (from, to, line) in [
             ("crosswheel symbols 1", "crosswheel symbols 2", 1),
@@ -445,6 +522,17 @@ define tls unique
             let SymbolsError::Malformed { line: found, .. } = error else { panic!("{error}") };
             assert_eq!(found, line, "{to}");
         }
+    }
+
+    #[test]
+    fn a_file_must_be_the_locked_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.xz");
+        let packed = sample().to_xz();
+        fs_err::write(&path, &packed).unwrap();
+        assert_eq!(SymbolIndex::load(&path, Sha256::of(&packed)).unwrap(), sample());
+        let error = SymbolIndex::load(&path, Sha256::of("another")).unwrap_err();
+        assert!(matches!(error, SymbolsError::Changed { .. }), "{error}");
     }
 
     #[test]

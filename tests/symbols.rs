@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crosswheel::symbols::library::{Binding, Kind, Library, Symbol, Version};
+use crosswheel::symbols::write_stub;
+use crosswheel::symbols::{Product, SymbolIndex};
 use crosswheel::target::Arch;
-use crosswheel::torch::library::{Binding, Kind, Library, Symbol, Version};
-use crosswheel::torch::stub::write_stub;
-use crosswheel::torch::symbols::SymbolIndex;
 use proptest::prelude::*;
 
 fn symbol() -> impl Strategy<Value = Symbol> {
@@ -51,7 +51,7 @@ proptest! {
             let numbered = libraries.iter().cloned().enumerate().skip(skip);
             numbered.map(|(at, library)| (format!("lib{at}.so"), library)).collect::<Vec<_>>()
         };
-        let mut index = SymbolIndex::new("2.14.0", Arch::Aarch64);
+        let mut index = SymbolIndex::new(Product::Torch, "2.14.0", Arch::Aarch64);
         index.insert("cp311", named(0));
         index.insert("cp313", named(1));
         let read = SymbolIndex::from_xz(&index.to_xz()).unwrap();

@@ -164,7 +164,7 @@ pub enum LibraryError {
 
 impl Diagnose for LibraryError {
     fn class(&self) -> Class {
-        Class::Torch
+        Class::Archive
     }
 }
 

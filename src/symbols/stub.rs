@@ -6,7 +6,7 @@
 //! contents (`SHT_NOBITS`); every symbol has an address of its own, since two data symbols at one
 //! address would be taken for aliases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use object::elf;
 use object::write::StringId;
@@ -15,7 +15,7 @@ use object::write::elf::{
 };
 use object::{Endianness, write};
 
-use super::library::{Binding, Kind, Library, Symbol};
+use super::library::{Kind, Library, Symbol};
 use crate::target::Arch;
 
 /// The largest page that either processor uses: segments are that far apart.
@@ -39,58 +39,6 @@ pub fn write_stub(library: &Library, file: &str, arch: Arch) -> Result<Vec<u8>, 
     let mut buffer = Vec::new();
     Stub::plan(library, file).write(arch, &mut buffer)?;
     Ok(buffer)
-}
-
-/// The interface of `libcuda.so.1`, the driver's library, which no package carries: the functions
-/// that `cuda.h` declares, under their plain names, which the driver exports too, and under those
-/// that its macros give them (`_v2`; `_ptds` and `_ptsz` for per-thread default streams).
-pub fn libcuda(header: &str) -> Library {
-    let mut names = BTreeSet::new();
-    for line in header.lines() {
-        let mut words = line
-            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .filter(|word| !word.is_empty());
-        match words.next() {
-            // `CUresult CUDAAPI cuInit(unsigned int Flags);`
-            Some("CUresult") if words.next() == Some("CUDAAPI") => {
-                names.extend(
-                    words.next().filter(|word| is_driver_function(word)).map(str::to_owned),
-                );
-            }
-            // `#define cuMemAlloc cuMemAlloc_v2`, `#define cuMemcpy __CUDA_API_PTDS(cuMemcpy)`
-            Some("define") if words.next().is_some_and(is_driver_function) => {
-                let suffix = match words.clone().next() {
-                    Some("__CUDA_API_PTDS") => words.next().map(|_| "_ptds"),
-                    Some("__CUDA_API_PTSZ") => words.next().map(|_| "_ptsz"),
-                    _ => None,
-                };
-                let Some(name) = words.next().filter(|word| is_driver_function(word)) else {
-                    continue;
-                };
-                names.extend(suffix.map(|suffix| format!("{name}{suffix}")));
-                names.insert(name.to_owned());
-            }
-            _ => {}
-        }
-    }
-    let symbols = names.into_iter().map(|name| Symbol {
-        kind: Kind::Function,
-        binding: Binding::Global,
-        other: 0,
-        version: None,
-        name,
-        size: 0,
-    });
-    Library {
-        soname: Some("libcuda.so.1".to_owned()),
-        needed: Vec::new(),
-        symbols: symbols.collect(),
-    }
-}
-
-/// `cuInit`, but not `cuda_ptr`, `cu` or `CUDA_VERSION`.
-fn is_driver_function(word: &str) -> bool {
-    word.strip_prefix("cu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
 /// A symbol with its place.
@@ -476,8 +424,10 @@ impl<'a> Stub<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::library::{Binding, Version};
     use super::*;
-    use crate::torch::library::Version;
 
     fn symbol(kind: Kind, binding: Binding, name: &str) -> Symbol {
         let size = if kind.has_size() { 24 } else { 0 };
@@ -550,36 +500,5 @@ mod tests {
         let values: Vec<u64> = table.iter().skip(1).map(|symbol| symbol.st_value(endian)).collect();
         let distinct: BTreeSet<&u64> = values.iter().collect();
         assert_eq!(distinct.len(), values.len());
-    }
-
-    #[test]
-    fn libcuda_has_the_functions_of_its_header() {
-        let header = "\
-#define CUDA_VERSION 13000
-#define cuMemAlloc                          cuMemAlloc_v2
-    #define cuMemcpy                        __CUDA_API_PTDS(cuMemcpy)
-    #define cuMemPrefetchAsync              __CUDA_API_PTSZ(cuMemPrefetchAsync_v2)
-    #define __CUDA_API_PTDS(api) api ## _ptds
-typedef CUresult (CUDAAPI *PFN_cuOther)(int);
-CUresult CUDAAPI cuInit(unsigned int Flags);
-CUresult CUDAAPI cuMemAlloc(CUdeviceptr *dptr, size_t bytesize);
-CUresult CUDAAPI cuMemFree(CUdeviceptr cuPointer);
-";
-        let library = libcuda(header);
-        let names: Vec<&str> = library.symbols.iter().map(|symbol| symbol.name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "cuInit",
-                "cuMemAlloc",
-                "cuMemAlloc_v2",
-                "cuMemFree",
-                "cuMemPrefetchAsync_v2",
-                "cuMemPrefetchAsync_v2_ptsz",
-                "cuMemcpy",
-                "cuMemcpy_ptds",
-            ]
-        );
-        assert_eq!(library.soname.as_deref(), Some("libcuda.so.1"));
     }
 }

@@ -1,3 +1,0 @@
-//! The torch SDK.
-
-mod symbols;
