@@ -7,6 +7,7 @@ process that is killed leaves what it did until then, and at what it was.
 import importlib
 import importlib.util
 import json
+import os
 import sys
 
 KERNELS = ["CPU", "CUDA", "Meta", "CompositeImplicitAutograd", "CompositeExplicitAutograd"]
@@ -77,9 +78,42 @@ def load_library(path):
         torch.ops.load_library(path)
     else:
         import ctypes
-        import os
 
         ctypes.CDLL(path, mode=os.RTLD_NOW)
+
+
+def load_in_child(path):
+    """Loads a library in a process of its own, and returns how that failed; None where it did not.
+
+    Of several libraries a package may load but one: torch ends the process where two of them
+    register the same operators.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            load_library(path)
+        except BaseException as error:  # noqa: BLE001
+            os.write(writer, json.dumps(describe(error)).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        said = answer.read()
+    _, status = os.waitpid(child, 0)
+    if said:
+        return "\n".join(json.loads(said))
+    return None if status == 0 else f"the process that loaded it ended with status {status}"
+
+
+def is_loaded(path):
+    """Whether a package that was imported has loaded a file."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        return any(line.rstrip("\n").endswith(path) for line in maps)
+
+
+def settle_library(path, failure):
+    if failure is not None and not is_loaded(path):
+        raise OSError(failure)
 
 
 def import_torch():
@@ -117,12 +151,15 @@ def main():
     if REQUEST["torch"]:
         attempt("(torch)", import_torch)
         before = operator_names()
+    libraries = [module["path"] for module in REQUEST["modules"] if module["kind"] == "library"]
+    # Before anything else of the wheel is loaded.
+    failures = {path: load_in_child(path) for path in libraries}
     for module in REQUEST["modules"]:
         name, kind, path = module["name"], module["kind"], module["path"]
         if kind == "extension":
             attempt(name, lambda: import_extension(name, path))
         elif kind == "library":
-            attempt(name, lambda: load_library(path))
+            attempt(name, lambda: settle_library(path, failures[path]))
         else:
             attempt(name, lambda: import_package(name))
     if REQUEST["torch"]:
@@ -134,6 +171,4 @@ main()
 ANSWER.close()
 # Threads and exit handlers of what was imported prove nothing more, and may hang.
 sys.stdout.flush()
-import os  # noqa: E402
-
 os._exit(0)
