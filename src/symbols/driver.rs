@@ -5,6 +5,15 @@ use std::collections::BTreeSet;
 
 use super::library::{Binding, Kind, Library, Symbol};
 
+/// What makes the interface of a driver's library out of the header of this name.
+pub fn of_header(file: &str) -> Option<fn(&str) -> Library> {
+    match file {
+        "cuda.h" => Some(libcuda),
+        "nvml.h" => Some(libnvidia_ml),
+        _ => None,
+    }
+}
+
 /// The interface of `libcuda.so.1`: the functions that `cuda.h` declares, under their plain names,
 /// which the driver exports too, and under those that its macros give them (`_v2`; `_ptds` and
 /// `_ptsz` for per-thread default streams).

@@ -1,4 +1,4 @@
-//! Whole wheels, while components are locked: what a lock says of parts of a wheel is made from
+//! Whole wheels and packages, while components are locked: what a lock says of parts of a wheel is made from
 //! all of its bytes, verified.
 
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use walkdir::WalkDir;
 use zip::ZipArchive;
 
 use super::relock::RelockError;
@@ -15,9 +16,10 @@ use crate::net::Download;
 use crate::registry::Registries;
 use crate::report::{Reporter, Step};
 use crate::store::StoreError;
-use crate::symbols::Library;
+use crate::symbols::{Library, driver};
 use crate::target::Arch;
 use crate::unpack::members::{self, globs};
+use crate::unpack::{Limits, Tree, deb, wheel};
 
 /// Wheels that were downloaded, each once; gone when dropped.
 pub(super) struct Wheels<'a> {
@@ -43,7 +45,7 @@ impl<'a> Wheels<'a> {
             return Ok(path.clone());
         }
         let _step = Step::start(self.reporter, "reading", wheel.file.clone());
-        let path = self.folder.path().join(&wheel.file);
+        let path = self.folder.path().join(wheel.file_name());
         let url = self.registries.url_of(wheel)?;
         let (size, sha256) = (wheel.size, wheel.sha256);
         let download = Download { url: &url, destination: &path, size, sha256 };
@@ -61,6 +63,28 @@ impl<'a> Wheels<'a> {
         Ok(PartialWheel { members: patterns.to_vec(), size, sha256, wheel })
     }
 
+    /// Reads the interfaces of the libraries of a package that match, by SONAME; of a wheel, those
+    /// of the driver that its headers declare.
+    pub(super) fn system(
+        &mut self,
+        artifact: &Artifact,
+        patterns: &[String],
+        arch: Arch,
+    ) -> Result<Vec<(String, Library)>> {
+        let path = self.get(artifact)?;
+        let folder = tempfile::tempdir_in(self.folder.path()).map_err(StoreError::Io)?;
+        let wanted = globs(patterns)?;
+        let select = |path: &Path| wanted.is_match(path).then(|| path.to_owned());
+        let mut tree = Tree::new(folder.path(), Limits::COMPONENT);
+        tree.begin(&path, &select);
+        let file = fs_err::File::open(&path).map_err(StoreError::Io)?;
+        match artifact.file.ends_with(".deb") {
+            true => deb::unpack(file, &mut tree)?,
+            false => wheel::unpack(BufReader::new(file), &mut tree)?,
+        }
+        Ok(read_system(folder.path(), &path, arch)?)
+    }
+
     /// Reads the interfaces of the libraries that match, by file name.
     pub(super) fn libraries(
         &mut self,
@@ -71,6 +95,33 @@ impl<'a> Wheels<'a> {
         let path = self.get(wheel)?;
         Ok(read_libraries(&path, &globs(patterns)?, arch)?)
     }
+}
+
+/// The libraries of an unpacked package, each once, by SONAME.
+fn read_system(
+    root: &Path,
+    archive: &Path,
+    arch: Arch,
+) -> Result<Vec<(String, Library)>, RelockError> {
+    let mut libraries = BTreeMap::new();
+    for entry in WalkDir::new(root).sort_by_file_name() {
+        let entry = entry.map_err(std::io::Error::from)?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let content = fs_err::read(entry.path())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let library = match driver::of_header(&name) {
+            Some(interface) => interface(&String::from_utf8_lossy(&content)),
+            None => Library::read(content.as_slice(), arch)
+                .map_err(|source| RelockError::Library { file: name.clone(), source })?,
+        };
+        libraries.insert(library.soname.clone().unwrap_or(name), library);
+    }
+    if libraries.is_empty() {
+        return Err(RelockError::NoLibraries { wheel: archive.to_owned() });
+    }
+    Ok(libraries.into_iter().collect())
 }
 
 fn read_libraries(
