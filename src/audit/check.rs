@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use globset::GlobBuilder;
 use regex::Regex;
 
+use super::closure::{Imports, Providers, close};
 use super::coverage::{Coverage, coverage};
 use super::floors::{exceeded, limits};
 use super::report::{
@@ -20,6 +21,16 @@ const SYMBOLS_NAMED: usize = 5;
 impl Inspection {
     /// Judges what was found: against itself, and against the target and policy given.
     pub fn check(self, target: Option<&Target>, policy: &Policy) -> Result<Report, AuditError> {
+        self.check_with(target, policy, None)
+    }
+
+    /// [`Inspection::check`], and resolves every symbol against what the target has.
+    pub fn check_with(
+        self,
+        target: Option<&Target>,
+        policy: &Policy,
+        providers: Option<&Providers>,
+    ) -> Result<Report, AuditError> {
         let mut violations = self.faults.clone();
         let provided = self.provided();
         for file in &self.files {
@@ -27,11 +38,22 @@ impl Inspection {
             if let Some(target) = target {
                 check_target(file, target, &provided, &mut violations);
             }
+            if let Some((whose, cuda)) = cuda_of(target, providers) {
+                check_cuda(file, &whose, cuda, &provided, &mut violations);
+            }
         }
         let gpus = target.map_or(&[][..], |t| &t.sm);
         let served = gpu_coverage(&self.files, gpus);
         violations.extend(served.iter().flat_map(coverage_violations));
         check_contract(&self, policy, &mut violations)?;
+        let closure = providers.map(|providers| {
+            let mut closure = close(&self, providers);
+            if violations.iter().any(|violation| violation.code.prevents_loading()) {
+                closure.imports = Imports::No;
+            }
+            violations.extend(closure.violations(providers));
+            closure
+        });
         violations.sort();
         violations.dedup();
         let (violations, waived) = waive(violations, policy)?;
@@ -42,6 +64,7 @@ impl Inspection {
             target,
             inspection: self,
             coverage: served,
+            closure,
             violations,
             waived,
         })
@@ -97,15 +120,6 @@ fn check_target(
         let message = format!("it is made for {made_for}; `{}` is {}", target.name, target.arch);
         violation(Code::WrongMachine, message, "a compiler of the build machine was used".into());
     }
-    let major = target.cuda.split('.').next().and_then(|m| m.parse::<u32>().ok());
-    for library in &file.elf.needed {
-        let found = cuda_major(library);
-        if found.is_some() && found != major && !provided.contains(library) {
-            let message =
-                format!("it needs `{library}`; `{}` has CUDA {}", target.name, target.cuda);
-            violation(Code::CudaMajor, message, format!("build it with CUDA {}", target.cuda));
-        }
-    }
     for over in exceeded(&file.elf, provided, &limits(&target.floors)) {
         let prefix = over.set.prefix();
         let message = format!(
@@ -128,6 +142,39 @@ fn check_target(
         let message = format!("it needs symbols private to one glibc build: {}", listed(&private));
         let hint = "a copy of a glibc library in a wheel only works with the glibc it came from";
         violation(Code::PrivateSymbol, message, hint.into());
+    }
+}
+
+/// Who decides which CUDA there is, as messages name it, and that CUDA: the target, else the torch.
+fn cuda_of<'a>(
+    target: Option<&'a Target>,
+    providers: Option<&'a Providers>,
+) -> Option<(String, &'a str)> {
+    match (target, providers) {
+        (Some(target), _) => Some((format!("`{}`", target.name), target.cuda.as_str())),
+        (None, Some(Providers { torch: Some(torch), torch_cuda: Some(cuda), .. })) => {
+            Some((format!("torch {torch}"), cuda.as_str()))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a file's CUDA libraries are those of another major version.
+fn check_cuda(
+    file: &FileFacts,
+    whose: &str,
+    cuda: &str,
+    provided: &BTreeSet<String>,
+    violations: &mut Vec<Violation>,
+) {
+    let major = cuda.split('.').next().and_then(|m| m.parse::<u32>().ok());
+    for library in &file.elf.needed {
+        let found = cuda_major(library);
+        if found.is_some() && found != major && !provided.contains(library) {
+            let message = format!("it needs `{library}`; {whose} has CUDA {cuda}");
+            let hint = format!("build it with CUDA {cuda}");
+            violations.push(Violation::new(Code::CudaMajor, &file.path, message).hint(hint));
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Reading a wheel or shared object once, all members at the same time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Read};
 use std::path::Path;
 
 use super::check::cuda_major;
-use super::elf::{Elf, ElfError, sections};
+use super::elf::{Elf, ElfError, Symbol, sections};
 use super::fatbin::{EXECUTABLE_SECTION, Fatbin, FatbinError, RELOCATABLE_SECTION, parse_section};
 use super::report::{Code, FileFacts, Inspection, Violation};
 use super::{AuditError, coverage, floors, wheel};
@@ -209,7 +209,29 @@ fn finish(mut inspection: Inspection) -> Inspection {
             floors::raise(&mut all, *set, version.clone());
         }
     }
+    keep_shared_definitions(&mut inspection.files);
     inspection.cuda_majors = majors.into_iter().collect();
     inspection.floors = all;
     inspection
+}
+
+/// Forgets definitions that concern nobody: what no other file of the wheel refers to, and what
+/// could not stand in the way of libstdc++. Large extensions define 100,000 symbols.
+fn keep_shared_definitions(files: &mut [FileFacts]) {
+    let wanted: HashSet<String> = files
+        .iter()
+        .flat_map(|file| &file.elf.undefined)
+        .filter(|symbol| !symbol.weak)
+        .map(|symbol| symbol.name.clone())
+        .collect();
+    for file in files {
+        file.elf.defined.retain(|s| wanted.contains(&s.name) || is_strong_std(s));
+    }
+}
+
+/// Whether a definition has the name of one that a C++ library has in it, and gives way to none.
+fn is_strong_std(symbol: &Symbol) -> bool {
+    const STARTS: [&str; 7] =
+        ["_ZNSt", "_ZNKSt", "_ZSt", "_ZTVSt", "_ZTISt", "__cxa_", "_ZTVN10__cxxabiv1"];
+    !symbol.weak && STARTS.iter().any(|start| symbol.name.starts_with(start))
 }

@@ -5,15 +5,19 @@
 //! [`Inspection::check`] judges what was read against a target, as often as wanted. Nothing here
 //! runs a tool, prints, or trusts a byte of what it reads.
 
+mod cache;
 pub mod check;
+pub mod closure;
 pub mod coverage;
 pub mod elf;
 pub mod fatbin;
 pub mod floors;
 mod inspect;
+pub mod libraries;
 pub mod report;
 mod stage;
 pub mod tags;
+pub mod torches;
 mod wheel;
 
 use std::io;
@@ -21,13 +25,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use cache::inspect_once;
 pub use inspect::inspect;
 pub use report::{Code, FileFacts, Inspection, Report, Violation};
 pub use stage::{Rejected, check};
 
 use crate::error::{Class, Diagnose};
 use crate::package::PackageError;
-use crate::target::Target;
+use crate::symbols::LibraryError;
+use crate::target::{Arch, Target};
 
 /// What a package's recipe asks of its wheel, beyond what every wheel must have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +84,17 @@ pub enum AuditError {
     /// A wheel that cannot be read.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// A library of a torch cannot be read.
+    #[error("`{path}` cannot be read as a library of the target's torch")]
+    Library {
+        /// The library.
+        path: PathBuf,
+        /// Why.
+        source: LibraryError,
+    },
+    /// There is no symbol index to resolve against.
+    #[error("no symbols of the system of {0} are locked")]
+    NoSystem(Arch),
     /// A glob of the policy that is malformed.
     #[error("the policy has a malformed glob: {0}")]
     Glob(String),
@@ -89,6 +106,8 @@ impl Diagnose for AuditError {
             Self::Read { .. } => Class::Io,
             Self::Unknown(_) | Self::Elf { .. } => Class::Archive,
             Self::Package(error) => error.class(),
+            Self::Library { .. } => Class::Torch,
+            Self::NoSystem(_) => Class::Toolchain,
             Self::Glob(_) => Class::Usage,
         }
     }
@@ -97,6 +116,7 @@ impl Diagnose for AuditError {
         match self {
             Self::Unknown(_) => Some("give `.whl` or `.so` files".to_owned()),
             Self::Package(error) => error.hint(),
+            Self::NoSystem(_) => Some("lock them: `cargo xtask toolchain lock system`".to_owned()),
             _ => None,
         }
     }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::closure::Closure;
 use super::coverage::DeviceCode;
 use super::elf::Elf;
 use super::fatbin::Fatbin;
@@ -16,7 +17,7 @@ use crate::target::Sm;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// What stands in a wheel or shared object, judged by nothing but itself.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
     /// The file, as it was named.
     pub path: PathBuf,
@@ -38,7 +39,7 @@ pub struct Inspection {
 }
 
 /// What a wheel says of itself, and what it should say.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WheelFacts {
     /// The file name, taken apart; `None` where it is not a wheel's.
     pub name: Option<WheelName>,
@@ -46,6 +47,8 @@ pub struct WheelFacts {
     pub distribution: Option<String>,
     /// `Version` of `METADATA`.
     pub version: Option<String>,
+    /// Each `Requires-Dist` of its `METADATA`.
+    pub requires: Vec<String>,
     /// How many members it has.
     pub members: usize,
     /// The platform tag that its contents deserve; `None` without ELF files or with several
@@ -57,7 +60,7 @@ pub struct WheelFacts {
 }
 
 /// One ELF file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileFacts {
     /// In the wheel, or as it was named.
     pub path: String,
@@ -97,7 +100,7 @@ pub struct GpuCoverage {
 }
 
 /// What rule is violated; the names are stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
     /// Built for another processor than the target's or the platform tag's.
@@ -148,6 +151,10 @@ pub enum Code {
     NoDeviceCode,
     /// A file that the contract asks for is missing.
     MissingContractFile,
+    /// Uses symbols that nobody has.
+    UndefinedSymbol,
+    /// Uses symbols of a library that it does not need.
+    MissingNeeded,
 }
 
 impl Code {
@@ -177,7 +184,17 @@ impl Code {
         Self::MalformedDeviceCode,
         Self::NoDeviceCode,
         Self::MissingContractFile,
+        Self::UndefinedSymbol,
+        Self::MissingNeeded,
     ];
+
+    /// Whether ld.so refuses to load a file that has it.
+    pub fn prevents_loading(self) -> bool {
+        matches!(
+            self,
+            Self::WrongMachine | Self::CudaMajor | Self::FloorExceeded | Self::PrivateSymbol
+        )
+    }
 
     /// As JSON and the command line write it.
     pub fn name(self) -> &'static str {
@@ -206,12 +223,14 @@ impl Code {
             Self::MalformedDeviceCode => "malformed-device-code",
             Self::NoDeviceCode => "no-device-code",
             Self::MissingContractFile => "missing-contract-file",
+            Self::UndefinedSymbol => "undefined-symbol",
+            Self::MissingNeeded => "missing-needed",
         }
     }
 }
 
 /// One rule violated by one file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Violation {
     /// Which rule.
     pub code: Code,
@@ -256,6 +275,9 @@ pub struct Report {
     pub inspection: Inspection,
     /// How the target's GPUs are served.
     pub coverage: Vec<GpuCoverage>,
+    /// Who provides what its files leave to others; absent where nothing was given to resolve
+    /// against.
+    pub closure: Option<Closure>,
     /// What is wrong, sorted.
     pub violations: Vec<Violation>,
     /// What would be wrong, but for the policy.

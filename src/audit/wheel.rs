@@ -42,6 +42,10 @@ pub(super) fn facts(archive: &WheelArchive, members: &[MemberFacts]) -> WheelFac
         name: file_name(archive).parse().ok(),
         distribution: field("Name"),
         version: field("Version"),
+        requires: metadata::values(metadata, "Requires-Dist")
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         members: members.len(),
         fitting_platform: None,
         paths: members.iter().map(|m| m.path.clone()).collect(),
