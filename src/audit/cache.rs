@@ -14,7 +14,7 @@ use crate::atomic;
 use crate::store::Store;
 
 /// Counts up when [`inspect`] finds more, or something else, in the same file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// What the store calls the folder.
 const FOLDER: &str = "audits";
 
@@ -23,6 +23,7 @@ const FOLDER: &str = "audits";
 struct Remembered {
     inspection: Inspection,
     faults: Vec<Violation>,
+    notes: Vec<Violation>,
     paths: Vec<String>,
     hidden: Vec<Hidden>,
 }
@@ -70,7 +71,7 @@ fn place(store: &Store, path: &Path) -> Option<PathBuf> {
 
 fn recall(place: &Path, path: &Path) -> Option<Inspection> {
     let remembered: Remembered = serde_json::from_slice(&fs_err::read(place).ok()?).ok()?;
-    let Remembered { mut inspection, faults, paths, hidden } = remembered;
+    let Remembered { mut inspection, faults, notes, paths, hidden } = remembered;
     if hidden.len() != inspection.files.len() {
         return None;
     }
@@ -78,7 +79,7 @@ fn recall(place: &Path, path: &Path) -> Option<Inspection> {
         (file.elf.undefined, file.elf.defined) = (hidden.undefined, hidden.defined);
         file.fatbins = hidden.fatbins;
     }
-    inspection.faults = faults;
+    (inspection.faults, inspection.notes) = (faults, notes);
     if let Some(wheel) = &mut inspection.wheel {
         wheel.paths = paths;
     }
@@ -89,6 +90,7 @@ fn recall(place: &Path, path: &Path) -> Option<Inspection> {
 impl From<Inspection> for Remembered {
     fn from(mut inspection: Inspection) -> Self {
         let faults = std::mem::take(&mut inspection.faults);
+        let notes = std::mem::take(&mut inspection.notes);
         let paths = inspection.wheel.as_mut().map(|wheel| std::mem::take(&mut wheel.paths));
         let hidden = inspection.files.iter_mut().map(|file| Hidden {
             undefined: std::mem::take(&mut file.elf.undefined),
@@ -96,6 +98,6 @@ impl From<Inspection> for Remembered {
             fatbins: std::mem::take(&mut file.fatbins),
         });
         let hidden = hidden.collect();
-        Self { inspection, faults, paths: paths.unwrap_or_default(), hidden }
+        Self { inspection, faults, notes, paths: paths.unwrap_or_default(), hidden }
     }
 }

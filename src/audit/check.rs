@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 use globset::GlobBuilder;
 use regex::Regex;
 
-use super::closure::{Imports, Providers, close};
+use super::closure::{Imports, Providers, close, exporting_libstdcxx};
 use super::coverage::{Coverage, coverage};
 use super::floors::{exceeded, limits};
 use super::report::{
     Code, FileFacts, GpuCoverage, Inspection, Report, SCHEMA_VERSION, Violation, Waived,
 };
-use super::{AuditError, Policy};
+use super::{AuditError, Policy, abi3, requires};
 use crate::target::{Arch, Sm, Target};
 
 /// How many symbols a message names before it only counts the rest.
@@ -31,10 +31,11 @@ impl Inspection {
         policy: &Policy,
         providers: Option<&Providers>,
     ) -> Result<Report, AuditError> {
-        let mut violations = self.faults.clone();
+        let (mut violations, mut notes) = (self.faults.clone(), self.notes.clone());
         let provided = self.provided();
         for file in &self.files {
             check_hardening(file, &mut violations);
+            check_traces(file, &mut violations, &mut notes);
             if let Some(target) = target {
                 check_target(file, target, &provided, &mut violations);
             }
@@ -42,6 +43,14 @@ impl Inspection {
                 check_cuda(file, &whose, cuda, &provided, &mut violations);
             }
         }
+        if let Some((whose, cuda)) = cuda_of(target, providers)
+            && let Some(arch) = target.map(|t| t.arch).or(providers.map(|p| p.arch))
+        {
+            violations.extend(requires::check(&self, arch, &whose, cuda));
+        }
+        let (private, newer) = abi3::check(&self);
+        violations.extend(private);
+        notes.extend(newer);
         let gpus = target.map_or(&[][..], |t| &t.sm);
         let served = gpu_coverage(&self.files, gpus);
         violations.extend(served.iter().flat_map(coverage_violations));
@@ -52,10 +61,12 @@ impl Inspection {
                 closure.imports = Imports::No;
             }
             violations.extend(closure.violations(providers));
+            notes.extend(exporting_libstdcxx(&self, providers));
             closure
         });
         violations.sort();
         violations.dedup();
+        notes.sort();
         let (violations, waived) = waive(violations, policy)?;
         let target = target.map(|t| t.name.clone());
         let schema_version = SCHEMA_VERSION;
@@ -67,6 +78,7 @@ impl Inspection {
             closure,
             violations,
             waived,
+            notes,
         })
     }
 
@@ -103,6 +115,27 @@ fn check_hardening(file: &FileFacts, violations: &mut Vec<Violation>) {
                 "use `$ORIGIN`, or install without a RUNPATH",
             );
         }
+    }
+}
+
+/// What a file tells of the machine that built it.
+fn check_traces(file: &FileFacts, violations: &mut Vec<Violation>, notes: &mut Vec<Violation>) {
+    let paths = |paths: &[String]| {
+        let message = format!("it holds paths of the machine that built it: {}", listed(paths));
+        Violation::new(Code::BuildPath, &file.path, message)
+    };
+    let traces = &file.traces;
+    if !traces.known_paths.is_empty() {
+        let hint = "`-ffile-prefix-map` maps them; a RUNPATH, an assertion or a list of flags has them too";
+        violations.push(paths(&traces.known_paths).hint(hint));
+    }
+    if !traces.paths.is_empty() {
+        notes.push(paths(&traces.paths));
+    }
+    for secret in &traces.secrets {
+        let message = format!("it holds what looks like {secret}");
+        let hint = "withdraw the secret, which is known to all who have the file, and build again";
+        violations.push(Violation::new(Code::Secret, &file.path, message).hint(hint));
     }
 }
 
@@ -179,7 +212,7 @@ fn check_cuda(
 }
 
 /// The first few, and how many more there are.
-fn listed(symbols: &[String]) -> String {
+pub(super) fn listed(symbols: &[String]) -> String {
     let named = symbols.iter().take(SYMBOLS_NAMED).map(|s| format!("`{s}`")).collect::<Vec<_>>();
     match symbols.len().saturating_sub(SYMBOLS_NAMED) {
         0 if named.is_empty() => "no symbol, a version only".to_owned(),

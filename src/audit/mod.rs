@@ -5,6 +5,7 @@
 //! [`Inspection::check`] judges what was read against a target, as often as wanted. Nothing here
 //! runs a tool, prints, or trusts a byte of what it reads.
 
+pub mod abi3;
 mod cache;
 pub mod check;
 pub mod closure;
@@ -15,9 +16,12 @@ pub mod floors;
 mod inspect;
 pub mod libraries;
 pub mod report;
+mod requires;
+pub mod sarif;
 mod stage;
 pub mod tags;
 pub mod torches;
+pub mod traces;
 mod wheel;
 
 use std::io;
@@ -26,7 +30,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use cache::inspect_once;
-pub use inspect::inspect;
+pub use inspect::{inspect, inspect_for};
 pub use report::{Code, FileFacts, Inspection, Report, Violation};
 pub use stage::{Rejected, check};
 

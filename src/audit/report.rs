@@ -9,6 +9,7 @@ use super::coverage::DeviceCode;
 use super::elf::Elf;
 use super::fatbin::Fatbin;
 use super::floors::Needs;
+use super::traces::Traces;
 use crate::artifact::Sha256;
 use crate::package::WheelName;
 use crate::target::Sm;
@@ -36,6 +37,9 @@ pub struct Inspection {
     /// Faults in the file itself, whatever the target.
     #[serde(skip)]
     pub faults: Vec<Violation>,
+    /// What is odd about the file itself, and harms nobody.
+    #[serde(skip)]
+    pub notes: Vec<Violation>,
 }
 
 /// What a wheel says of itself, and what it should say.
@@ -71,6 +75,10 @@ pub struct FileFacts {
     /// What the ELF tables say.
     #[serde(flatten)]
     pub elf: Elf,
+    /// What it uses of torch.
+    pub torch_abi: TorchAbi,
+    /// Paths and secrets of the machine that built it.
+    pub traces: Traces,
     /// The highest symbol versions needed of what the wheel does not bring.
     pub floors: Needs,
     /// How many object files with device code were linked into it.
@@ -80,6 +88,19 @@ pub struct FileFacts {
     /// The device code of each object file.
     #[serde(skip)]
     pub fatbins: Vec<Fatbin>,
+}
+
+/// What a file uses of torch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TorchAbi {
+    /// Nothing.
+    None,
+    /// Its stable C interface only, which later releases keep (`torch/csrc/stable`,
+    /// `torch/csrc/inductor/aoti_torch/c/shim.h`).
+    Stable,
+    /// C++ symbols, which fit one release.
+    Full,
 }
 
 /// How the device code of one file serves one GPU: numbers of object files.
@@ -155,6 +176,14 @@ pub enum Code {
     UndefinedSymbol,
     /// Uses symbols of a library that it does not need.
     MissingNeeded,
+    /// Named for the stable ABI, and uses what that has not.
+    NotAbi3,
+    /// Holds paths of the machine that built it.
+    BuildPath,
+    /// Holds what looks like a secret.
+    Secret,
+    /// Exports libstdc++'s own symbols, so that other files may take them from it.
+    ExportsLibstdcxx,
 }
 
 impl Code {
@@ -186,6 +215,10 @@ impl Code {
         Self::MissingContractFile,
         Self::UndefinedSymbol,
         Self::MissingNeeded,
+        Self::NotAbi3,
+        Self::BuildPath,
+        Self::Secret,
+        Self::ExportsLibstdcxx,
     ];
 
     /// Whether ld.so refuses to load a file that has it.
@@ -225,6 +258,10 @@ impl Code {
             Self::MissingContractFile => "missing-contract-file",
             Self::UndefinedSymbol => "undefined-symbol",
             Self::MissingNeeded => "missing-needed",
+            Self::NotAbi3 => "not-abi3",
+            Self::BuildPath => "build-path",
+            Self::Secret => "secret",
+            Self::ExportsLibstdcxx => "exports-libstdcxx",
         }
     }
 }
@@ -282,6 +319,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// What would be wrong, but for the policy.
     pub waived: Vec<Waived>,
+    /// What is worth knowing, and no violation.
+    pub notes: Vec<Violation>,
 }
 
 impl Report {

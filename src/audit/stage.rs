@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use walkdir::WalkDir;
 
 use super::closure::Providers;
-use super::{Policy, Report, Violation, inspect, libraries};
+use super::{Policy, Report, Violation, inspect_for, libraries};
 use crate::Result;
 use crate::compile::Built;
 use crate::context::Context;
@@ -50,7 +50,12 @@ pub fn check(context: &Context, built: &Built, packaged: &Packaged) -> Result<Re
         waivers: recipe.waivers.clone(),
     };
     let providers = providers(context, built)?;
-    let report = inspect(&packaged.path)?.check_with(Some(target), &policy, Some(&providers))?;
+    let folders = [built.folder.root(), &built.store].map(|path| path.display().to_string());
+    let report = inspect_for(&packaged.path, &folders)?.check_with(
+        Some(target),
+        &policy,
+        Some(&providers),
+    )?;
     if report.passed() {
         return Ok(report);
     }

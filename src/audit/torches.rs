@@ -88,7 +88,8 @@ impl Torch {
         })
     }
 
-    fn folder(path: &Path, arch: Arch) -> Result<Self> {
+    /// Reads an unpacked torch: `site-packages/torch`, or the folder that has it.
+    pub fn folder(path: &Path, arch: Arch) -> Result<Self> {
         let inner = path.join("torch");
         let torch = if inner.join("version.py").is_file() { &inner } else { path };
         let version_py = torch.join("version.py");

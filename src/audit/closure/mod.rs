@@ -13,11 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use owner::demangled;
+pub(super) use owner::{is_python, torch_abi};
 pub use providers::{Exported, Origin, Provider, Providers};
 
-use self::owner::{Owner, is_python};
+use self::owner::Owner;
 use self::scope::{Files, Member, Scope};
 use super::elf::Symbol;
+use super::floors::SymbolSet;
 use super::report::{Code, FileFacts, Inspection, Violation};
 
 /// How many symbols are named before the rest is only counted.
@@ -107,14 +109,16 @@ enum Outcome<'a> {
     Undefined,
 }
 
+/// Open symbols by file, finding and owner; with the libraries that may have them.
+type Groups<'a> = BTreeMap<(&'a str, Finding, Owner), (BTreeSet<String>, Vec<&'a Symbol>)>;
+
 /// Resolves everything that the files of a wheel leave to others.
 pub fn close(inspection: &Inspection, providers: &Providers) -> Closure {
     let resolver = Resolver::new(inspection, providers);
     let (of_file, scopes) = resolver.files.scopes(providers, resolver.with_torch);
     let mut provided: BTreeMap<String, usize> = BTreeMap::new();
     let mut symbols = 0;
-    let mut open: BTreeMap<(&str, Finding, Owner), (BTreeSet<String>, Vec<&Symbol>)> =
-        BTreeMap::new();
+    let mut open = Groups::new();
     for (number, file) in inspection.files.iter().enumerate() {
         for symbol in file.elf.undefined.iter().filter(|symbol| !symbol.weak) {
             symbols += 1;
@@ -310,6 +314,41 @@ fn uses_torch(inspection: &Inspection) -> bool {
     };
     let wheel = inspection.wheel.as_ref();
     inspection.files.iter().any(needs) || wheel.is_some_and(|w| w.requires.iter().any(requires))
+}
+
+/// Files that export what is libstdc++'s own: what is loaded after them into the same scope takes
+/// it from there. What GCC's toolsets for older systems link in besides (`libstdc++_nonshared.a`)
+/// is not meant: it is newer than those systems' libstdc++.
+pub(super) fn exporting_libstdcxx(
+    inspection: &Inspection,
+    providers: &Providers,
+) -> Vec<Violation> {
+    let Some(libstdcxx) = providers.library("libstdc++.so.6") else { return Vec::new() };
+    // Of GCC 4.8, on whose system the oldest manylinux of aarch64 is built.
+    let oldest = [(SymbolSet::Glibcxx, "3.4.19"), (SymbolSet::Cxxabi, "1.3.7")];
+    let oldest = oldest.into_iter().filter_map(|(set, v)| Some((set, v.parse().ok()?))).collect();
+    let mut notes = Vec::new();
+    for file in &inspection.files {
+        let itself = |name: &str| name.starts_with("libstdc++");
+        if itself(file.path.rsplit('/').next().unwrap_or_default())
+            || file.elf.soname.as_deref().is_some_and(itself)
+        {
+            continue;
+        }
+        let defined = file.elf.defined.iter().filter(|symbol| !symbol.weak);
+        let own = defined.filter(|symbol| libstdcxx.defined_strongly(&symbol.name, &oldest));
+        let names: Vec<String> = own.map(|symbol| demangled(&symbol.name)).collect();
+        if !names.is_empty() {
+            let message = format!(
+                "it exports symbols of a libstdc++ that was linked into it: {}",
+                super::check::listed(&names)
+            );
+            let hint = "link with `-Wl,--exclude-libs,ALL`, or with the shared libstdc++";
+            let note = Violation::new(Code::ExportsLibstdcxx, &file.path, message);
+            notes.push(note.hint(hint));
+        }
+    }
+    notes
 }
 
 impl Closure {

@@ -5,7 +5,8 @@ use std::fmt;
 use cpp_demangle::{DemangleOptions, Symbol as Mangled};
 
 use super::providers::{Origin, Providers};
-use crate::audit::elf::Symbol;
+use crate::audit::elf::{Elf, Symbol};
+use crate::audit::report::TorchAbi;
 
 /// Whose symbol it is, by its version, name or namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +49,22 @@ const BY_NAME: &[(&str, &str)] = &[
 const TORCH: &[&str] = &["c10::", "at::", "torch::", "caffe2::", "aoti_torch_", "torch_", "THP"];
 
 /// Whether a name is of Python's C API, private parts included.
-pub fn is_python(name: &str) -> bool {
+pub(in crate::audit) fn is_python(name: &str) -> bool {
     name.starts_with("Py") || name.starts_with("_Py")
+}
+
+/// What a file uses of torch: plain C names are its stable interface, C++ ones are not.
+pub(in crate::audit) fn torch_abi(elf: &Elf) -> TorchAbi {
+    let of_torch = |symbol: &&Symbol| match symbol.name.starts_with("_Z") {
+        // Mangled names of torch's have its namespaces in them, each with its length before it.
+        true => ["3c10", "2at", "5torch"].iter().any(|part| symbol.name.contains(part)),
+        false => true,
+    };
+    let owned = elf.undefined.iter().filter(of_torch).filter(|s| Owner::of(s) == Owner::Torch);
+    owned.fold(TorchAbi::None, |abi, symbol| match (abi, symbol.name.starts_with("_Z")) {
+        (_, true) | (TorchAbi::Full, _) => TorchAbi::Full,
+        _ => TorchAbi::Stable,
+    })
 }
 
 impl Owner {

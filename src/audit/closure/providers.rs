@@ -73,9 +73,11 @@ impl Provider {
         }
     }
 
-    /// Whether it defines a symbol of that name that gives way to no other.
-    pub fn defines_strongly(&self, name: &str) -> bool {
-        self.definitions.get(name).is_some_and(|found| found.iter().any(|d| !d.weak))
+    /// Whether it defines a symbol of that name that gives way to no other, and did so in these
+    /// versions of its sets or before.
+    pub fn defined_strongly(&self, name: &str, until: &Needs) -> bool {
+        let old = |d: &Definition| d.version.as_deref().is_none_or(|v| !exceeds(v, until));
+        self.definitions.get(name).is_some_and(|found| found.iter().any(|d| !d.weak && old(d)))
     }
 
     /// The versions of a name's definitions.

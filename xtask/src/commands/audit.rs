@@ -9,14 +9,15 @@ use crosswheel::audit::closure::{Closure, Finding, Imports, Providers};
 use crosswheel::audit::coverage::DeviceCode;
 use crosswheel::audit::fatbin::Kind;
 use crosswheel::audit::floors::Needs;
+use crosswheel::audit::report::TorchAbi;
 use crosswheel::audit::torches::Torch;
-use crosswheel::audit::{Inspection, Policy, Report, inspect, inspect_once, libraries};
+use crosswheel::audit::{Inspection, Policy, Report, inspect, inspect_once, libraries, sarif};
 use crosswheel::context::Context;
 use crosswheel::target::{Arch, Target};
 use crosswheel::torch::source::TorchSource;
 use serde::Serialize;
 
-use super::common::{Session, SessionArgs};
+use super::common::{Session, SessionArgs, print_json};
 use crate::exit_codes;
 
 /// Files from this size on are remembered in the store: smaller ones are read as quickly.
@@ -58,6 +59,8 @@ enum Format {
     Text,
     /// One JSON array, an element each file, as `docs/schemas/audit.schema.json` describes.
     Json,
+    /// One SARIF 2.1.0 document, for code hosts and editors.
+    Sarif,
 }
 
 /// A report, and the targets that the file would pass for.
@@ -90,7 +93,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
     match args.format {
         Format::Text => {}
-        Format::Json => println!("{}", serde_json::to_string_pretty(&audited)?),
+        Format::Json => print_json(&audited)?,
+        Format::Sarif => print_json(&sarif::document(audited.iter().map(|a| &a.report)))?,
     }
     let passed = audited.iter().all(|a| a.report.passed());
     Ok(if passed { exit_codes::SUCCESS } else { exit_codes::AUDIT })
@@ -164,6 +168,9 @@ fn print_text(audited: &Audited) {
             line.sm, line.file, line.sass, line.ptx_only, line.other_gpus_only, line.missing
         );
     }
+    for note in &report.notes {
+        println!("  note: {}: {}: {}", note.code.name(), note.file, note.message);
+    }
     for waived in &report.waived {
         let v = &waived.violation;
         println!("  waived: {}: {}: {} ({})", v.code.name(), v.file, v.message, waived.reason);
@@ -206,11 +213,12 @@ fn print_files(inspection: &Inspection) {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["file", "machine", "needs", "SASS", "PTX"]);
+    table.set_header(["file", "machine", "torch", "needs", "SASS", "PTX"]);
     for file in &inspection.files {
         table.add_row([
             file.path.clone(),
             machine_name(file.elf.machine, file.elf.bits),
+            torch_abi(file.torch_abi).to_owned(),
             floors(&file.floors),
             architectures(&file.device_code, Kind::Sass),
             architectures(&file.device_code, Kind::Ptx),
@@ -239,6 +247,15 @@ fn print_closure(closure: &Closure) {
             open.libraries.join(", "),
             open.listed()
         );
+    }
+}
+
+/// `stable` for a file that uses torch's stable interface only.
+fn torch_abi(abi: TorchAbi) -> &'static str {
+    match abi {
+        TorchAbi::None => "-",
+        TorchAbi::Stable => "stable",
+        TorchAbi::Full => "C++",
     }
 }
 
