@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn holes_are_not_looked_at() {
-        let bytes = b"/home/me/x/a /home/me/x/b";
-        let traces = Scanner::new(&[]).scan(bytes, &[0..13]);
+        let bytes = b"/home/me/x/a /home/me/x/b /home/me/x/c";
+        let traces = Scanner::new(&[]).scan(bytes, &[0..13, 26..bytes.len()]);
         assert_eq!(traces.paths, ["/home/me/x/b"]);
     }
 }

@@ -161,6 +161,28 @@ mod tests {
     use crate::symbols::write_stub;
 
     #[test]
+    fn a_system_is_read_by_soname_and_a_driver_by_its_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = Library { soname: Some("libsome.so.1".to_owned()), ..Library::default() };
+        let stub = write_stub(&library, "libsome.so.1.2.3", Arch::Aarch64).unwrap();
+        let lib = folder.path().join("usr/lib");
+        fs_err::create_dir_all(&lib).unwrap();
+        fs_err::write(lib.join("libsome.so.1.2.3"), stub).unwrap();
+        std::os::unix::fs::symlink("libsome.so.1.2.3", lib.join("libsome.so.1")).unwrap();
+        fs_err::write(lib.join("cuda.h"), "CUresult CUDAAPI cuInit(unsigned int Flags);\n")
+            .unwrap();
+        let read = |arch| read_system(folder.path(), Path::new("some.deb"), arch);
+        let found = read(Arch::Aarch64).unwrap();
+        let names: Vec<_> =
+            found.iter().map(|(name, l)| (name.as_str(), l.symbols.len())).collect();
+        assert_eq!(names, [("libcuda.so.1", 1), ("libsome.so.1", 0)]);
+        assert!(matches!(read(Arch::X86_64), Err(RelockError::Library { .. })));
+        let empty = tempfile::tempdir().unwrap();
+        let error = read_system(empty.path(), Path::new("some.deb"), Arch::Aarch64).unwrap_err();
+        assert!(matches!(error, RelockError::NoLibraries { .. }), "{error}");
+    }
+
+    #[test]
     fn libraries_are_read_out_of_a_wheel() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nvidia_some-1-py3-none-any.whl");

@@ -241,9 +241,9 @@ fn print_closure(closure: &Closure) {
     );
     for open in closure.open.iter().filter(|open| open.finding == Finding::Unknown) {
         println!(
-            "  not known: {}: {} symbols may be in {}: {}",
+            "  not known: {}: {} may be in {}: {}",
             open.file,
-            open.count,
+            if open.count == 1 { "1 symbol".to_owned() } else { format!("{} symbols", open.count) },
             open.libraries.join(", "),
             open.listed()
         );
