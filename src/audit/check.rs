@@ -12,6 +12,7 @@ use super::floors::{exceeded, limits};
 use super::report::{
     Code, FileFacts, GpuCoverage, Inspection, Report, SCHEMA_VERSION, Violation, Waived,
 };
+use super::traces::PRIVATE_KEY;
 use super::{AuditError, Policy, abi3, requires};
 use crate::target::{Arch, Sm, Target};
 
@@ -35,7 +36,7 @@ impl Inspection {
         let provided = self.provided();
         for file in &self.files {
             check_hardening(file, &mut violations);
-            check_traces(file, &mut violations, &mut notes);
+            check_traces(file, policy.own, &mut violations, &mut notes);
             if let Some(target) = target {
                 check_target(file, target, &provided, &mut violations);
             }
@@ -119,7 +120,12 @@ fn check_hardening(file: &FileFacts, violations: &mut Vec<Violation>) {
 }
 
 /// What a file tells of the machine that built it.
-fn check_traces(file: &FileFacts, violations: &mut Vec<Violation>, notes: &mut Vec<Violation>) {
+fn check_traces(
+    file: &FileFacts,
+    own: bool,
+    violations: &mut Vec<Violation>,
+    notes: &mut Vec<Violation>,
+) {
     let paths = |paths: &[String]| {
         let message = format!("it holds paths of the machine that built it: {}", listed(paths));
         Violation::new(Code::BuildPath, &file.path, message)
@@ -135,7 +141,8 @@ fn check_traces(file: &FileFacts, violations: &mut Vec<Violation>, notes: &mut V
     for secret in &traces.secrets {
         let message = format!("it holds what looks like {secret}");
         let hint = "withdraw the secret, which is known to all who have the file, and build again";
-        violations.push(Violation::new(Code::Secret, &file.path, message).hint(hint));
+        let found = if own || secret != PRIVATE_KEY { &mut *violations } else { &mut *notes };
+        found.push(Violation::new(Code::Secret, &file.path, message).hint(hint));
     }
 }
 

@@ -49,6 +49,10 @@ pub struct Policy {
     pub contract: Vec<String>,
     /// Violations that may pass.
     pub waivers: Vec<Waiver>,
+    /// Whether the wheel is one's own, in which a private key is a secret; in others' it is most
+    /// likely one of the keys by which cryptographic libraries test themselves.
+    #[serde(skip)]
+    pub own: bool,
 }
 
 /// A violation that may pass, with the reason that the report then shows.

@@ -48,6 +48,7 @@ pub fn check(context: &Context, built: &Built, packaged: &Packaged) -> Result<Re
         expect_device_code: has_device_sources(built),
         contract: recipe.contract.clone(),
         waivers: recipe.waivers.clone(),
+        own: true,
     };
     let providers = providers(context, built)?;
     let folders = [built.folder.root(), &built.store].map(|path| path.display().to_string());

@@ -30,14 +30,17 @@ pub struct Traces {
 /// two components more.
 const FOLDERS: &str = "/home/|/root/|/tmp/|/build/|/project/|/workspace/|/Users/|/__w/";
 
-/// Kinds of secrets, what begins one, and the whole of it; as their issuers document them.
+/// What a private key is called.
+pub(super) const PRIVATE_KEY: &str = "a private key";
+
+/// Kinds of secrets and their patterns, as their issuers document them.
 const SECRETS: [(&str, &str); 6] = [
     ("an AWS access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     ("a GitHub token", r"\b(?:gh[pousr]_[0-9A-Za-z]{36}|github_pat_[0-9A-Za-z_]{82})\b"),
     ("a Hugging Face token", r"\bhf_[A-Za-z]{34}\b"),
     ("a PyPI token", r"\bpypi-AgEIcHlwaS5vcmc[0-9A-Za-z_-]{50,}"),
     ("a Slack token", r"\bxox[baprs]-[0-9]{10,}-[0-9A-Za-z-]{10,}"),
-    ("a private key", r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----(?:\\n|\r?\n)[0-9A-Za-z+/=]{60,}"),
+    (PRIVATE_KEY, r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----(?:\\n|\r?\n)[0-9A-Za-z+/=]{60,}"),
 ];
 
 static SECRET: LazyLock<RegexSet> = LazyLock::new(|| {

@@ -19,6 +19,8 @@ pub fn of_header(file: &str) -> Option<fn(&str) -> Library> {
 /// `_ptsz` for per-thread default streams).
 pub fn libcuda(header: &str) -> Library {
     let mut names = BTreeSet::new();
+    // A few names stand on a line of their own, below what they return.
+    let header = header.replace("CUDAAPI\n", "CUDAAPI ");
     for line in header.lines() {
         let mut words = line
             .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -120,12 +122,15 @@ typedef CUresult (CUDAAPI *PFN_cuOther)(int);
 CUresult CUDAAPI cuInit(unsigned int Flags);
 CUresult CUDAAPI cuMemAlloc(CUdeviceptr *dptr, size_t bytesize);
 CUresult CUDAAPI cuMemFree(CUdeviceptr cuPointer);
+CUresult CUDAAPI
+cuLinkComplete(CUlinkState state, void **cubinOut, size_t *sizeOut);
 ";
         let library = libcuda(header);
         assert_eq!(
             names(&library),
             [
                 "cuInit",
+                "cuLinkComplete",
                 "cuMemAlloc",
                 "cuMemAlloc_v2",
                 "cuMemFree",

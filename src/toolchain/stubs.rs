@@ -13,7 +13,7 @@ use crate::symbols::{Library, SymbolIndex, write_stub};
 use crate::target::Arch;
 
 /// Counts up when the code that places stubs changes what a component holds.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Where a toolkit has libraries.
 const LIBRARIES: &str = "lib";

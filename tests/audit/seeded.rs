@@ -15,6 +15,7 @@ fn policy() -> Policy {
         expect_device_code: true,
         contract: vec!["demo/_C*.so".to_owned()],
         waivers: Vec::new(),
+        own: false,
     }
 }
 
@@ -208,6 +209,19 @@ fn paths_of_the_build_itself_are_a_violation_and_others_a_note() {
     assert!(violations[0].message.contains("`/data/store/builds/x/b.cc`"), "{violations:?}");
     assert!(notes[0].message.ends_with(": `/home/someone/src/a.cc`"), "{notes:?}");
     assert_eq!(found(&[]).0, []);
+}
+
+#[test]
+fn a_private_key_is_a_secret_in_wheels_of_ones_own() {
+    let mut fixture = WheelFixture::default();
+    let key = format!("-----BEGIN PRIVATE {}-----\n{}\n", "KEY", "Ab1/".repeat(16));
+    fixture.elf.trailer = key.into_bytes();
+    let report = audited(&fixture, &policy());
+    assert_eq!(report.violations, []);
+    assert_eq!(report.notes[0].code, Code::Secret);
+    let report = audited(&fixture, &Policy { own: true, ..policy() });
+    assert_eq!(report.violations[0].code, Code::Secret);
+    assert_eq!(report.notes, []);
 }
 
 #[test]
