@@ -92,7 +92,7 @@ pub fn build(
     let built = compile(context, configure(context, patched)?)?;
     context.interrupt.check()?;
     let packaged = package::package(&built)?;
-    let report = audit::check(&built, &packaged)?;
+    let report = audit::check(context, &built, &packaged)?;
     // What is handed over is handed over whole.
     context.interrupt.check()?;
     outputs.claim(&packaged.name.to_string(), &built.locked)?;

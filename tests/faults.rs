@@ -171,6 +171,20 @@ setup(name="plain", version="1.0", ext_modules=[module])
     let run = Run::of(&workplace.build(&source, "dist", &[]));
     run.fails(10, &["no-device-code: "]);
     assert_eq!(fs_err::read_dir(workplace.path("dist")).unwrap().count(), 0);
+
+    // A shared object links all the same.
+    let setup = r#"
+from setuptools import Extension, setup
+
+module = Extension("plain", ["plain.c", "use.c"])
+setup(name="plain", version="1.0", ext_modules=[module])
+"#;
+    let using = ("use.c", "int left_out(int);\nint use(void) { return left_out(1); }\n");
+    let files = [&plain_with("setup.py", setup)[..], &[using]].concat();
+    let source = workplace.source("undefined", &files);
+    let run = Run::of(&workplace.build(&source, "dist", &[]));
+    run.fails(10, &["undefined-symbol: `plain.cpython-31", "`left_out`", "hint: "]);
+    assert_eq!(fs_err::read_dir(workplace.path("dist")).unwrap().count(), 0);
 }
 
 #[test]

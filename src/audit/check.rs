@@ -6,12 +6,14 @@ use std::sync::LazyLock;
 use globset::GlobBuilder;
 use regex::Regex;
 
+use super::closure::{Imports, Providers, close, exporting_libstdcxx};
 use super::coverage::{Coverage, coverage};
 use super::floors::{exceeded, limits};
 use super::report::{
     Code, FileFacts, GpuCoverage, Inspection, Report, SCHEMA_VERSION, Violation, Waived,
 };
-use super::{AuditError, Policy};
+use super::traces::PRIVATE_KEY;
+use super::{AuditError, Policy, abi3, requires};
 use crate::target::{Arch, Sm, Target};
 
 /// How many symbols a message names before it only counts the rest.
@@ -20,20 +22,52 @@ const SYMBOLS_NAMED: usize = 5;
 impl Inspection {
     /// Judges what was found: against itself, and against the target and policy given.
     pub fn check(self, target: Option<&Target>, policy: &Policy) -> Result<Report, AuditError> {
-        let mut violations = self.faults.clone();
+        self.check_with(target, policy, None)
+    }
+
+    /// [`Inspection::check`], and resolves every symbol against what the target has.
+    pub fn check_with(
+        self,
+        target: Option<&Target>,
+        policy: &Policy,
+        providers: Option<&Providers>,
+    ) -> Result<Report, AuditError> {
+        let (mut violations, mut notes) = (self.faults.clone(), self.notes.clone());
         let provided = self.provided();
         for file in &self.files {
             check_hardening(file, &mut violations);
+            check_traces(file, policy.own, &mut violations, &mut notes);
             if let Some(target) = target {
                 check_target(file, target, &provided, &mut violations);
             }
+            if let Some((whose, cuda)) = cuda_of(target, providers) {
+                check_cuda(file, &whose, cuda, &provided, &mut violations);
+            }
         }
+        if let Some((whose, cuda)) = cuda_of(target, providers)
+            && let Some(arch) = target.map(|t| t.arch).or(providers.map(|p| p.arch))
+        {
+            violations.extend(requires::check(&self, arch, &whose, cuda));
+        }
+        let (private, newer) = abi3::check(&self);
+        violations.extend(private);
+        notes.extend(newer);
         let gpus = target.map_or(&[][..], |t| &t.sm);
         let served = gpu_coverage(&self.files, gpus);
         violations.extend(served.iter().flat_map(coverage_violations));
         check_contract(&self, policy, &mut violations)?;
+        let closure = providers.map(|providers| {
+            let mut closure = close(&self, providers);
+            if violations.iter().any(|violation| violation.code.prevents_loading()) {
+                closure.imports = Imports::No;
+            }
+            violations.extend(closure.violations(providers));
+            notes.extend(exporting_libstdcxx(&self, providers));
+            closure
+        });
         violations.sort();
         violations.dedup();
+        notes.sort();
         let (violations, waived) = waive(violations, policy)?;
         let target = target.map(|t| t.name.clone());
         let schema_version = SCHEMA_VERSION;
@@ -42,8 +76,10 @@ impl Inspection {
             target,
             inspection: self,
             coverage: served,
+            closure,
             violations,
             waived,
+            notes,
         })
     }
 
@@ -83,6 +119,33 @@ fn check_hardening(file: &FileFacts, violations: &mut Vec<Violation>) {
     }
 }
 
+/// What a file tells of the machine that built it.
+fn check_traces(
+    file: &FileFacts,
+    own: bool,
+    violations: &mut Vec<Violation>,
+    notes: &mut Vec<Violation>,
+) {
+    let paths = |paths: &[String]| {
+        let message = format!("it holds paths of the machine that built it: {}", listed(paths));
+        Violation::new(Code::BuildPath, &file.path, message)
+    };
+    let traces = &file.traces;
+    if !traces.known_paths.is_empty() {
+        let hint = "`-ffile-prefix-map` maps them; a RUNPATH, an assertion or a list of flags has them too";
+        violations.push(paths(&traces.known_paths).hint(hint));
+    }
+    if !traces.paths.is_empty() {
+        notes.push(paths(&traces.paths));
+    }
+    for secret in &traces.secrets {
+        let message = format!("it holds what looks like {secret}");
+        let hint = "withdraw the secret, which is known to all who have the file, and build again";
+        let found = if own || secret != PRIVATE_KEY { &mut *violations } else { &mut *notes };
+        found.push(Violation::new(Code::Secret, &file.path, message).hint(hint));
+    }
+}
+
 fn check_target(
     file: &FileFacts,
     target: &Target,
@@ -96,15 +159,6 @@ fn check_target(
         let made_for = machine_name(file.elf.machine, file.elf.bits);
         let message = format!("it is made for {made_for}; `{}` is {}", target.name, target.arch);
         violation(Code::WrongMachine, message, "a compiler of the build machine was used".into());
-    }
-    let major = target.cuda.split('.').next().and_then(|m| m.parse::<u32>().ok());
-    for library in &file.elf.needed {
-        let found = cuda_major(library);
-        if found.is_some() && found != major && !provided.contains(library) {
-            let message =
-                format!("it needs `{library}`; `{}` has CUDA {}", target.name, target.cuda);
-            violation(Code::CudaMajor, message, format!("build it with CUDA {}", target.cuda));
-        }
     }
     for over in exceeded(&file.elf, provided, &limits(&target.floors)) {
         let prefix = over.set.prefix();
@@ -131,8 +185,41 @@ fn check_target(
     }
 }
 
+/// Who decides which CUDA there is, as messages name it, and that CUDA: the target, else the torch.
+fn cuda_of<'a>(
+    target: Option<&'a Target>,
+    providers: Option<&'a Providers>,
+) -> Option<(String, &'a str)> {
+    match (target, providers) {
+        (Some(target), _) => Some((format!("`{}`", target.name), target.cuda.as_str())),
+        (None, Some(Providers { torch: Some(torch), torch_cuda: Some(cuda), .. })) => {
+            Some((format!("torch {torch}"), cuda.as_str()))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a file's CUDA libraries are those of another major version.
+fn check_cuda(
+    file: &FileFacts,
+    whose: &str,
+    cuda: &str,
+    provided: &BTreeSet<String>,
+    violations: &mut Vec<Violation>,
+) {
+    let major = cuda.split('.').next().and_then(|m| m.parse::<u32>().ok());
+    for library in &file.elf.needed {
+        let found = cuda_major(library);
+        if found.is_some() && found != major && !provided.contains(library) {
+            let message = format!("it needs `{library}`; {whose} has CUDA {cuda}");
+            let hint = format!("build it with CUDA {cuda}");
+            violations.push(Violation::new(Code::CudaMajor, &file.path, message).hint(hint));
+        }
+    }
+}
+
 /// The first few, and how many more there are.
-fn listed(symbols: &[String]) -> String {
+pub(super) fn listed(symbols: &[String]) -> String {
     let named = symbols.iter().take(SYMBOLS_NAMED).map(|s| format!("`{s}`")).collect::<Vec<_>>();
     match symbols.len().saturating_sub(SYMBOLS_NAMED) {
         0 if named.is_empty() => "no symbol, a version only".to_owned(),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::fatbin::{Compression, Entry, Fatbin, GpuArch, Kind, Variant};
 use crate::target::Sm;
@@ -53,7 +53,7 @@ pub fn coverage(entries: &[Entry], gpu: Sm) -> Coverage {
 }
 
 /// Device code of one form for one architecture, summed over a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceCode {
     /// Its form.
     pub kind: Kind,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use object::elf;
 use object::read::elf::{ElfFile, FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{Endianness, FileKind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why bytes are not an ELF file that can be judged.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum ElfError {
 }
 
 /// An ELF file: what a report shows, and its dynamic symbols.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Elf {
     /// `e_machine`: 183 is AArch64, 62 is x86_64.
     pub machine: u16,
@@ -61,7 +61,7 @@ pub struct Elf {
 }
 
 /// A dynamic symbol.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Symbol {
     /// As the linker sees it, mangled.
     pub name: String,
@@ -251,7 +251,7 @@ fn read_symbols<H: FileHeader<Endian = Endianness>>(
             name: names.text(name)?,
             version: version.map(|v| names.text(v.name())).transpose()?,
             library: version.and_then(|v| v.file()).map(|file| names.text(file)).transpose()?,
-            weak: binding == elf::STB_WEAK,
+            weak: [elf::STB_WEAK, elf::STB_GNU_UNIQUE].contains(&binding),
         };
         let hidden = [elf::STV_HIDDEN, elf::STV_INTERNAL].contains(&symbol.st_visibility());
         if symbol.is_undefined(endian) {

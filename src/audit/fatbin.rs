@@ -33,7 +33,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::target::Sm;
 
@@ -88,8 +88,20 @@ impl Serialize for GpuArch {
     }
 }
 
+impl<'de> Deserialize<'de> for GpuArch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (sm, variant) = match text.as_bytes().last() {
+            Some(b'a') => (&text[..text.len() - 1], Variant::Specific),
+            Some(b'f') => (&text[..text.len() - 1], Variant::Family),
+            _ => (text.as_str(), Variant::Plain),
+        };
+        Ok(Self { sm: sm.parse().map_err(serde::de::Error::custom)?, variant })
+    }
+}
+
 /// What form device code has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Machine code, in an ELF file of its own (a cubin).
@@ -101,7 +113,7 @@ pub enum Kind {
 }
 
 /// How a payload is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
     /// As it is.
@@ -113,7 +125,7 @@ pub enum Compression {
 }
 
 /// One piece of device code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its form.
     pub kind: Kind,
@@ -128,7 +140,7 @@ pub struct Entry {
 }
 
 /// The device code of one object file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Fatbin {
     /// In the container's order.
     pub entries: Vec<Entry>,

@@ -1,16 +1,18 @@
 //! Reading a wheel or shared object once, all members at the same time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use super::check::cuda_major;
-use super::elf::{Elf, ElfError, sections};
+use super::elf::{Elf, ElfError, Symbol, sections};
 use super::fatbin::{EXECUTABLE_SECTION, Fatbin, FatbinError, RELOCATABLE_SECTION, parse_section};
 use super::report::{Code, FileFacts, Inspection, Violation};
-use super::{AuditError, coverage, floors, wheel};
+use super::traces::{Scanner, Traces};
+use super::{AuditError, closure, coverage, floors, wheel};
 use crate::artifact::Sha256;
-use crate::package::archive::read_exactly;
+use crate::package::archive::{Member, read_exactly};
 use crate::package::{WheelArchive, parallel};
 
 /// The first bytes of a zip archive's first member.
@@ -28,7 +30,14 @@ pub(super) struct MemberFacts {
     pub(super) size: u64,
     /// The whole member, of the few of `.dist-info` that are looked into.
     pub(super) bytes: Option<Vec<u8>>,
-    elf: Option<Result<(Elf, Vec<Fatbin>), Unreadable>>,
+    elf: Option<Result<Contents, Unreadable>>,
+}
+
+/// What is read of an ELF file.
+struct Contents {
+    elf: Elf,
+    fatbins: Vec<Fatbin>,
+    traces: Traces,
 }
 
 /// Why a member that begins like ELF gives no facts.
@@ -36,21 +45,31 @@ struct Unreadable(Code, String);
 
 /// Reads a wheel or shared object.
 pub fn inspect(path: &Path) -> Result<Inspection, AuditError> {
+    inspect_for(path, &[])
+}
+
+/// Reads a wheel or shared object, and looks for paths below these folders in it.
+pub fn inspect_for(path: &Path, folders: &[String]) -> Result<Inspection, AuditError> {
+    let scanner = &Scanner::new(folders);
     let read = |source| AuditError::Read { path: path.to_owned(), source };
     let mut file = fs_err::File::open(path).map_err(read)?;
     let mut magic = Vec::new();
     file.by_ref().take(MAGIC_LENGTH).read_to_end(&mut magic).map_err(read)?;
     if Elf::is_elf(&magic) {
-        return inspect_shared_object(path, &fs_err::read(path).map_err(read)?);
+        return inspect_shared_object(path, &fs_err::read(path).map_err(read)?, scanner);
     }
     let is_wheel = path.extension().is_some_and(|e| e == "whl") || magic == ZIP_MAGIC;
     if !is_wheel {
         return Err(AuditError::Unknown(path.to_owned()));
     }
-    inspect_wheel(path)
+    inspect_wheel(path, scanner)
 }
 
-fn inspect_shared_object(path: &Path, bytes: &[u8]) -> Result<Inspection, AuditError> {
+fn inspect_shared_object(
+    path: &Path,
+    bytes: &[u8],
+    scanner: &Scanner,
+) -> Result<Inspection, AuditError> {
     let name = path.display().to_string();
     let elf =
         Elf::parse(bytes).map_err(|source| AuditError::Elf { path: path.to_owned(), source })?;
@@ -60,7 +79,8 @@ fn inspect_shared_object(path: &Path, bytes: &[u8]) -> Result<Inspection, AuditE
     };
     let sha256 = Sha256::of(bytes);
     let size = bytes.len() as u64;
-    let file = file_facts(name, sha256, size, elf, fatbins);
+    let traces = scanner.scan(bytes, &device_code_ranges(bytes));
+    let file = file_facts(name, sha256, size, Contents { elf, fatbins, traces });
     Ok(finish(Inspection {
         path: path.to_owned(),
         sha256,
@@ -70,10 +90,11 @@ fn inspect_shared_object(path: &Path, bytes: &[u8]) -> Result<Inspection, AuditE
         cuda_majors: Vec::new(),
         floors: floors::Needs::new(),
         faults,
+        notes: Vec::new(),
     }))
 }
 
-fn inspect_wheel(path: &Path) -> Result<Inspection, AuditError> {
+fn inspect_wheel(path: &Path, scanner: &Scanner) -> Result<Inspection, AuditError> {
     let read = |source| AuditError::Read { path: path.to_owned(), source };
     let archive = WheelArchive::open(path)?;
     let keep = wheel::looked_into(&archive);
@@ -84,8 +105,7 @@ fn inspect_wheel(path: &Path) -> Result<Inspection, AuditError> {
             |m| m.size,
             |member| {
                 let keep = keep.contains(member.path.as_str());
-                let consume =
-                    |reader: &mut dyn Read| read_member(reader, &member.path, member.size, keep);
+                let consume = |reader: &mut dyn Read| read_member(reader, member, keep, scanner);
                 archive.with_member(member, consume)
             },
         );
@@ -94,13 +114,13 @@ fn inspect_wheel(path: &Path) -> Result<Inspection, AuditError> {
     });
     let (sha256, size) = whole.map_err(read)?;
     let members = members.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let mut faults = wheel::check(&archive, &members);
+    let (mut faults, notes) = wheel::check(&archive, &members);
     let facts = wheel::facts(&archive, &members);
     let mut files = Vec::new();
     for member in members {
         match member.elf {
-            Some(Ok((elf, fatbins))) => {
-                files.push(file_facts(member.path, member.sha256, member.size, elf, fatbins));
+            Some(Ok(contents)) => {
+                files.push(file_facts(member.path, member.sha256, member.size, contents));
             }
             Some(Err(Unreadable(code, message))) => {
                 faults.push(Violation::new(code, &member.path, message));
@@ -117,6 +137,7 @@ fn inspect_wheel(path: &Path) -> Result<Inspection, AuditError> {
         cuda_majors: Vec::new(),
         floors: floors::Needs::new(),
         faults,
+        notes,
     });
     wheel::check_tags(&mut inspection);
     Ok(inspection)
@@ -125,10 +146,12 @@ fn inspect_wheel(path: &Path) -> Result<Inspection, AuditError> {
 /// Reads a member: to memory where it is ELF or is to be kept, else only its digest.
 fn read_member(
     reader: &mut dyn Read,
-    path: &str,
-    size: u64,
+    member: &Member,
     keep: bool,
+    scanner: &Scanner,
 ) -> io::Result<MemberFacts> {
+    let Member { path, size, .. } = member;
+    let size = *size;
     let mut head = Vec::new();
     reader.take(MAGIC_LENGTH).read_to_end(&mut head)?;
     let is_elf = Elf::is_elf(&head);
@@ -144,15 +167,27 @@ fn read_member(
         path: path.to_owned(),
         sha256: Sha256::of(&bytes),
         size,
-        elf: is_elf.then(|| elf_facts(&bytes)),
+        elf: is_elf.then(|| elf_facts(&bytes, scanner)),
         bytes: keep.then_some(bytes),
     })
 }
 
-fn elf_facts(bytes: &[u8]) -> Result<(Elf, Vec<Fatbin>), Unreadable> {
+fn elf_facts(bytes: &[u8], scanner: &Scanner) -> Result<Contents, Unreadable> {
     let elf =
         Elf::parse(bytes).map_err(|error| Unreadable(Code::MalformedElf, with_cause(&error)))?;
-    Ok((elf, device_code(bytes)?))
+    let fatbins = device_code(bytes)?;
+    Ok(Contents { elf, fatbins, traces: scanner.scan(bytes, &device_code_ranges(bytes)) })
+}
+
+/// Where device code stands in a file, in order.
+fn device_code_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
+    let sections = sections(bytes, &[EXECUTABLE_SECTION, RELOCATABLE_SECTION]).unwrap_or_default();
+    let start = |section: &[u8]| section.as_ptr() as usize - bytes.as_ptr() as usize;
+    // An empty section has no bytes of the file's.
+    let filled = sections.iter().filter(|section| !section.is_empty());
+    let mut ranges: Vec<_> = filled.map(|s| start(s)..start(s) + s.len()).collect();
+    ranges.sort_by_key(|range| range.start);
+    ranges
 }
 
 /// The device code that the CUDA runtime loads from an ELF file.
@@ -178,18 +213,15 @@ fn with_cause(error: &ElfError) -> String {
     }
 }
 
-fn file_facts(
-    path: String,
-    sha256: Sha256,
-    size: u64,
-    elf: Elf,
-    fatbins: Vec<Fatbin>,
-) -> FileFacts {
+fn file_facts(path: String, sha256: Sha256, size: u64, contents: Contents) -> FileFacts {
+    let Contents { elf, fatbins, traces } = contents;
     FileFacts {
         path,
         sha256,
         size,
+        torch_abi: closure::torch_abi(&elf),
         elf,
+        traces,
         floors: floors::Needs::new(),
         device_units: fatbins.iter().filter(|f| !f.entries.is_empty()).count(),
         device_code: coverage::summary(&fatbins),
@@ -209,7 +241,29 @@ fn finish(mut inspection: Inspection) -> Inspection {
             floors::raise(&mut all, *set, version.clone());
         }
     }
+    keep_shared_definitions(&mut inspection.files);
     inspection.cuda_majors = majors.into_iter().collect();
     inspection.floors = all;
     inspection
+}
+
+/// Forgets definitions that concern nobody: what no other file of the wheel refers to, and what
+/// could not stand in the way of libstdc++. Large extensions define 100,000 symbols.
+fn keep_shared_definitions(files: &mut [FileFacts]) {
+    let wanted: HashSet<String> = files
+        .iter()
+        .flat_map(|file| &file.elf.undefined)
+        .filter(|symbol| !symbol.weak)
+        .map(|symbol| symbol.name.clone())
+        .collect();
+    for file in files {
+        file.elf.defined.retain(|s| wanted.contains(&s.name) || is_strong_std(s));
+    }
+}
+
+/// Whether a definition has the name of one that a C++ library has in it, and gives way to none.
+fn is_strong_std(symbol: &Symbol) -> bool {
+    const STARTS: [&str; 7] =
+        ["_ZNSt", "_ZNKSt", "_ZSt", "_ZTVSt", "_ZTISt", "__cxa_", "_ZTVN10__cxxabiv1"];
+    !symbol.weak && STARTS.iter().any(|start| symbol.name.starts_with(start))
 }

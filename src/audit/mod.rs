@@ -5,15 +5,23 @@
 //! [`Inspection::check`] judges what was read against a target, as often as wanted. Nothing here
 //! runs a tool, prints, or trusts a byte of what it reads.
 
+pub mod abi3;
+mod cache;
 pub mod check;
+pub mod closure;
 pub mod coverage;
 pub mod elf;
 pub mod fatbin;
 pub mod floors;
 mod inspect;
+pub mod libraries;
 pub mod report;
+mod requires;
+pub mod sarif;
 mod stage;
 pub mod tags;
+pub mod torches;
+pub mod traces;
 mod wheel;
 
 use std::io;
@@ -21,13 +29,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use inspect::inspect;
+pub use cache::inspect_once;
+pub use inspect::{inspect, inspect_for};
 pub use report::{Code, FileFacts, Inspection, Report, Violation};
 pub use stage::{Rejected, check};
 
 use crate::error::{Class, Diagnose};
 use crate::package::PackageError;
-use crate::target::Target;
+use crate::symbols::LibraryError;
+use crate::target::{Arch, Target};
 
 /// What a package's recipe asks of its wheel, beyond what every wheel must have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +49,10 @@ pub struct Policy {
     pub contract: Vec<String>,
     /// Violations that may pass.
     pub waivers: Vec<Waiver>,
+    /// Whether the wheel is one's own, in which a private key is a secret; in others' it is most
+    /// likely one of the keys by which cryptographic libraries test themselves.
+    #[serde(skip)]
+    pub own: bool,
 }
 
 /// A violation that may pass, with the reason that the report then shows.
@@ -78,6 +92,17 @@ pub enum AuditError {
     /// A wheel that cannot be read.
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// A library of a torch cannot be read.
+    #[error("`{path}` cannot be read as a library of the target's torch")]
+    Library {
+        /// The library.
+        path: PathBuf,
+        /// Why.
+        source: LibraryError,
+    },
+    /// There is no symbol index to resolve against.
+    #[error("no symbols of the system of {0} are locked")]
+    NoSystem(Arch),
     /// A glob of the policy that is malformed.
     #[error("the policy has a malformed glob: {0}")]
     Glob(String),
@@ -89,6 +114,8 @@ impl Diagnose for AuditError {
             Self::Read { .. } => Class::Io,
             Self::Unknown(_) | Self::Elf { .. } => Class::Archive,
             Self::Package(error) => error.class(),
+            Self::Library { .. } => Class::Torch,
+            Self::NoSystem(_) => Class::Toolchain,
             Self::Glob(_) => Class::Usage,
         }
     }
@@ -97,6 +124,7 @@ impl Diagnose for AuditError {
         match self {
             Self::Unknown(_) => Some("give `.whl` or `.so` files".to_owned()),
             Self::Package(error) => error.hint(),
+            Self::NoSystem(_) => Some("lock them: `cargo xtask toolchain lock system`".to_owned()),
             _ => None,
         }
     }

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::closure::Closure;
 use super::coverage::DeviceCode;
 use super::elf::Elf;
 use super::fatbin::Fatbin;
 use super::floors::Needs;
+use super::traces::Traces;
 use crate::artifact::Sha256;
 use crate::package::WheelName;
 use crate::target::Sm;
@@ -16,7 +18,7 @@ use crate::target::Sm;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// What stands in a wheel or shared object, judged by nothing but itself.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
     /// The file, as it was named.
     pub path: PathBuf,
@@ -35,10 +37,13 @@ pub struct Inspection {
     /// Faults in the file itself, whatever the target.
     #[serde(skip)]
     pub faults: Vec<Violation>,
+    /// What is odd about the file itself, and harms nobody.
+    #[serde(skip)]
+    pub notes: Vec<Violation>,
 }
 
 /// What a wheel says of itself, and what it should say.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WheelFacts {
     /// The file name, taken apart; `None` where it is not a wheel's.
     pub name: Option<WheelName>,
@@ -46,6 +51,8 @@ pub struct WheelFacts {
     pub distribution: Option<String>,
     /// `Version` of `METADATA`.
     pub version: Option<String>,
+    /// Each `Requires-Dist` of its `METADATA`.
+    pub requires: Vec<String>,
     /// How many members it has.
     pub members: usize,
     /// The platform tag that its contents deserve; `None` without ELF files or with several
@@ -57,7 +64,7 @@ pub struct WheelFacts {
 }
 
 /// One ELF file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileFacts {
     /// In the wheel, or as it was named.
     pub path: String,
@@ -68,6 +75,10 @@ pub struct FileFacts {
     /// What the ELF tables say.
     #[serde(flatten)]
     pub elf: Elf,
+    /// What it uses of torch.
+    pub torch_abi: TorchAbi,
+    /// Paths and secrets of the machine that built it.
+    pub traces: Traces,
     /// The highest symbol versions needed of what the wheel does not bring.
     pub floors: Needs,
     /// How many object files with device code were linked into it.
@@ -77,6 +88,19 @@ pub struct FileFacts {
     /// The device code of each object file.
     #[serde(skip)]
     pub fatbins: Vec<Fatbin>,
+}
+
+/// What a file uses of torch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TorchAbi {
+    /// Nothing.
+    None,
+    /// Its stable C interface only, which later releases keep (`torch/csrc/stable`,
+    /// `torch/csrc/inductor/aoti_torch/c/shim.h`).
+    Stable,
+    /// C++ symbols, which fit one release.
+    Full,
 }
 
 /// How the device code of one file serves one GPU: numbers of object files.
@@ -97,7 +121,7 @@ pub struct GpuCoverage {
 }
 
 /// What rule is violated; the names are stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
     /// Built for another processor than the target's or the platform tag's.
@@ -148,6 +172,18 @@ pub enum Code {
     NoDeviceCode,
     /// A file that the contract asks for is missing.
     MissingContractFile,
+    /// Uses symbols that nobody has.
+    UndefinedSymbol,
+    /// Uses symbols of a library that it does not need.
+    MissingNeeded,
+    /// Named for the stable ABI, and uses what that has not.
+    NotAbi3,
+    /// Holds paths of the machine that built it.
+    BuildPath,
+    /// Holds what looks like a secret.
+    Secret,
+    /// Exports libstdc++'s own symbols, so that other files may take them from it.
+    ExportsLibstdcxx,
 }
 
 impl Code {
@@ -177,7 +213,21 @@ impl Code {
         Self::MalformedDeviceCode,
         Self::NoDeviceCode,
         Self::MissingContractFile,
+        Self::UndefinedSymbol,
+        Self::MissingNeeded,
+        Self::NotAbi3,
+        Self::BuildPath,
+        Self::Secret,
+        Self::ExportsLibstdcxx,
     ];
+
+    /// Whether ld.so refuses to load a file that has it.
+    pub fn prevents_loading(self) -> bool {
+        matches!(
+            self,
+            Self::WrongMachine | Self::CudaMajor | Self::FloorExceeded | Self::PrivateSymbol
+        )
+    }
 
     /// As JSON and the command line write it.
     pub fn name(self) -> &'static str {
@@ -206,12 +256,18 @@ impl Code {
             Self::MalformedDeviceCode => "malformed-device-code",
             Self::NoDeviceCode => "no-device-code",
             Self::MissingContractFile => "missing-contract-file",
+            Self::UndefinedSymbol => "undefined-symbol",
+            Self::MissingNeeded => "missing-needed",
+            Self::NotAbi3 => "not-abi3",
+            Self::BuildPath => "build-path",
+            Self::Secret => "secret",
+            Self::ExportsLibstdcxx => "exports-libstdcxx",
         }
     }
 }
 
 /// One rule violated by one file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Violation {
     /// Which rule.
     pub code: Code,
@@ -256,10 +312,15 @@ pub struct Report {
     pub inspection: Inspection,
     /// How the target's GPUs are served.
     pub coverage: Vec<GpuCoverage>,
+    /// Who provides what its files leave to others; absent where nothing was given to resolve
+    /// against.
+    pub closure: Option<Closure>,
     /// What is wrong, sorted.
     pub violations: Vec<Violation>,
     /// What would be wrong, but for the policy.
     pub waived: Vec<Waived>,
+    /// What is worth knowing, and no violation.
+    pub notes: Vec<Violation>,
 }
 
 impl Report {

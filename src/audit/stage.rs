@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use walkdir::WalkDir;
 
-use super::{Policy, Report, Violation, audit};
+use super::closure::Providers;
+use super::{Policy, Report, Violation, inspect_for, libraries};
 use crate::Result;
 use crate::compile::Built;
+use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::package::Packaged;
 
@@ -37,21 +39,43 @@ fn list(violations: &[Violation]) -> String {
     violations.iter().map(line).collect()
 }
 
-/// Audits a wheel that was just packaged.
-pub fn check(built: &Built, packaged: &Packaged) -> Result<Report> {
+/// Audits a wheel that was just packaged: also whether the target and the torch that it was built
+/// for have every symbol that it needs.
+pub fn check(context: &Context, built: &Built, packaged: &Packaged) -> Result<Report> {
     let target = &built.locked.resolved.target;
     let recipe = &built.locked.recipe;
     let policy = Policy {
         expect_device_code: has_device_sources(built),
         contract: recipe.contract.clone(),
         waivers: recipe.waivers.clone(),
+        own: true,
     };
-    let report = audit(&packaged.path, Some(target), &policy)?;
+    let providers = providers(context, built)?;
+    let folders = [built.folder.root(), &built.store].map(|path| path.display().to_string());
+    let report = inspect_for(&packaged.path, &folders)?.check_with(
+        Some(target),
+        &policy,
+        Some(&providers),
+    )?;
     if report.passed() {
         return Ok(report);
     }
     let (wheel, target) = (packaged.path.clone(), target.name.clone());
     Err(Rejected { wheel, target, violations: report.violations }.into())
+}
+
+/// What the target has: its torch as the SDK has it, by whole libraries or by stubs, which have
+/// the same symbols.
+fn providers(context: &Context, built: &Built) -> Result<Providers> {
+    let resolved = &built.locked.resolved;
+    let facts = &built.torch.facts;
+    let torch = libraries::of_folder(&built.torch.python_path.join("torch"), resolved.target.arch)?;
+    let providers = libraries::of_target(context.sources()?, &resolved.target)?.with_torch(
+        facts.version.clone(),
+        Some(facts.cuda.clone()),
+        torch.iter().map(|(file, library)| (file.as_str(), library)),
+    );
+    Ok(providers.for_python(&resolved.python))
 }
 
 /// Whether the source tree has CUDA sources.

@@ -42,6 +42,10 @@ pub(super) fn facts(archive: &WheelArchive, members: &[MemberFacts]) -> WheelFac
         name: file_name(archive).parse().ok(),
         distribution: field("Name"),
         version: field("Version"),
+        requires: metadata::values(metadata, "Requires-Dist")
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         members: members.len(),
         fitting_platform: None,
         paths: members.iter().map(|m| m.path.clone()).collect(),
@@ -49,8 +53,11 @@ pub(super) fn facts(archive: &WheelArchive, members: &[MemberFacts]) -> WheelFac
 }
 
 /// Everything that can be judged without looking into ELF files.
-pub(super) fn check(archive: &WheelArchive, members: &[MemberFacts]) -> Vec<Violation> {
-    let mut violations = Vec::new();
+pub(super) fn check(
+    archive: &WheelArchive,
+    members: &[MemberFacts],
+) -> (Vec<Violation>, Vec<Violation>) {
+    let (mut violations, mut notes) = (Vec::new(), Vec::new());
     let whole = archive.path().display().to_string();
     if archive.has_duplicates() {
         let message = "a path stands in the archive more than once";
@@ -67,12 +74,15 @@ pub(super) fn check(archive: &WheelArchive, members: &[MemberFacts]) -> Vec<Viol
     }
     check_record(members, &whole, &mut violations);
     match file_name(archive).parse::<WheelName>() {
-        Ok(name) => check_name(&name, members, &whole, &mut violations),
+        Ok(name) => {
+            check_name(&name, members, &whole, &mut violations);
+            check_stated_tags(&name, members, &whole, &mut violations, &mut notes);
+        }
         Err(error) => {
             violations.push(Violation::new(Code::NameMismatch, &whole, error.to_string()));
         }
     }
-    violations
+    (violations, notes)
 }
 
 fn check_record(members: &[MemberFacts], whole: &str, violations: &mut Vec<Violation>) {
@@ -167,16 +177,40 @@ fn check_name(
             format!("its `.dist-info` folders are not the file name's one: {}", found.join(", ")),
         );
     }
+}
+
+/// Whether `WHEEL` states the tags of the file name. Where it says `linux` for `manylinux`, the
+/// wheel was renamed after it was packed, as many are: installers go by the name.
+fn check_stated_tags(
+    name: &WheelName,
+    members: &[MemberFacts],
+    whole: &str,
+    violations: &mut Vec<Violation>,
+    notes: &mut Vec<Violation>,
+) {
     let wheel = dist_info(members, "WHEEL").unwrap_or_default();
     let stated: BTreeSet<String> =
         metadata::values(wheel, "Tag").into_iter().map(str::to_owned).collect();
     let named: BTreeSet<String> = name.tags.expanded().into_iter().collect();
     if stated != named {
         let listed = |tags: &BTreeSet<String>| tags.iter().cloned().collect::<Vec<_>>().join(" ");
-        mismatch(
-            Code::TagMismatch,
-            format!("`WHEEL` has tags `{}`, the file name `{}`", listed(&stated), listed(&named)),
-        );
+        let message =
+            format!("`WHEEL` has tags `{}`, the file name `{}`", listed(&stated), listed(&named));
+        let plain = |tags: &BTreeSet<String>| -> BTreeSet<String> {
+            tags.iter().map(|tag| plain_linux(tag)).collect()
+        };
+        let renamed = stated == plain(&named);
+        let found = if renamed { notes } else { violations };
+        found.push(Violation::new(Code::TagMismatch, whole, message));
+    }
+}
+
+/// `cp311-cp311-linux_aarch64` for `cp311-cp311-manylinux_2_28_aarch64`.
+fn plain_linux(tag: &str) -> String {
+    let arch = [Arch::Aarch64, Arch::X86_64].into_iter().find(|a| tag.ends_with(a.name()));
+    match (tag.find("-manylinux"), arch) {
+        (Some(at), Some(arch)) => format!("{}-linux_{arch}", &tag[..at]),
+        _ => tag.to_owned(),
     }
 }
 

@@ -21,6 +21,7 @@ pub use includes::CudaHeaders;
 pub use record::{PackageLock, PackageLocks};
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
+pub(crate) use torch::of_index;
 
 use crate::Result;
 use crate::artifact::{Artifact, Input, Sha256};

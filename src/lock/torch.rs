@@ -8,6 +8,7 @@ use crate::artifact::{Artifact, Sha256};
 use crate::context::Context;
 use crate::registry::file_name::WheelName;
 use crate::resolve::Resolved;
+use crate::target::Arch;
 use crate::torch::lock::{LockedTorch, TorchLock, python_tag};
 use crate::torch::sdk;
 use crate::torch::source::TorchSource;
@@ -70,16 +71,21 @@ fn lock_release(context: &Context, resolved: &Resolved, version: &str) -> Result
             Ok(TorchInput::Locked(Box::new(torch.clone()), symbols))
         }
         (Some(torch), _) => Ok(TorchInput::Whole(torch.artifact.clone())),
-        (None, _) => Ok(TorchInput::Whole(of_index(context, resolved, version)?)),
+        (None, _) => Ok(TorchInput::Whole(of_index(context, arch, python, version)?)),
     }
 }
 
 /// The wheel of a release that is not locked.
-fn of_index(context: &Context, resolved: &Resolved, version: &str) -> Result<Artifact> {
+pub(crate) fn of_index(
+    context: &Context,
+    arch: Arch,
+    python: &str,
+    version: &str,
+) -> Result<Artifact> {
     if context.offline {
         return Err(LockError::Offline { request: format!("torch=={version}") }.into());
     }
-    let (arch, tag) = (resolved.target.arch, python_tag(&resolved.python));
+    let tag = python_tag(python);
     let pypi = context.registries.pypi()?;
     let project = pypi.project("torch")?;
     let fits = |file: &str| {
@@ -92,7 +98,7 @@ fn of_index(context: &Context, resolved: &Resolved, version: &str) -> Result<Art
         Some(choice) => Ok(pypi.artifact(&project, &choice)?),
         None => {
             known.dedup();
-            let (version, python) = (version.to_owned(), resolved.python.clone());
+            let (version, python) = (version.to_owned(), python.to_owned());
             Err(LockError::NoTorch { version, python, arch, known }.into())
         }
     }

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Compatibility tags, each a set that the file name joins with dots.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WheelTags {
     /// Such as `cp311`, or `py2` and `py3`.
     pub python: BTreeSet<String>,
@@ -60,7 +60,7 @@ impl fmt::Display for WheelTags {
 pub struct InvalidWheelName(String);
 
 /// A wheel's file name, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WheelName {
     /// The distribution, as the file name writes it.
     pub name: String,

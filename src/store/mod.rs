@@ -8,6 +8,7 @@
 //! downloads/ab/<sha256>.partial   what a broken download left; the next goes on from it
 //! git/<digest of a URL>/          a bare repository, and trees of its commits
 //! components/<name>-<digest>/     unpacked, read-only, with a listing beside it
+//! audits/                         what was found in large wheels, and symbols of torches
 //! locks/<name>                    empty files, locked while someone makes the thing of that name
 //! ```
 
@@ -88,8 +89,9 @@ impl Store {
 
     /// The folders of the store that can be removed as a whole: everything in them is made again
     /// when it is needed.
-    pub fn areas(&self) -> [(&'static str, PathBuf); 5] {
-        ["builds", "downloads", "git", "named", "uv-cache"].map(|name| (name, self.root.join(name)))
+    pub fn areas(&self) -> [(&'static str, PathBuf); 6] {
+        ["audits", "builds", "downloads", "git", "named", "uv-cache"]
+            .map(|name| (name, self.root.join(name)))
     }
 
     /// Removes an area; the caller makes sure that nobody uses it ([`Components::alone`]).

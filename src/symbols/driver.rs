@@ -5,11 +5,22 @@ use std::collections::BTreeSet;
 
 use super::library::{Binding, Kind, Library, Symbol};
 
+/// What makes the interface of a driver's library out of the header of this name.
+pub fn of_header(file: &str) -> Option<fn(&str) -> Library> {
+    match file {
+        "cuda.h" => Some(libcuda),
+        "nvml.h" => Some(libnvidia_ml),
+        _ => None,
+    }
+}
+
 /// The interface of `libcuda.so.1`: the functions that `cuda.h` declares, under their plain names,
 /// which the driver exports too, and under those that its macros give them (`_v2`; `_ptds` and
 /// `_ptsz` for per-thread default streams).
 pub fn libcuda(header: &str) -> Library {
     let mut names = BTreeSet::new();
+    // A few names stand on a line of their own, below what they return.
+    let header = header.replace("CUDAAPI\n", "CUDAAPI ");
     for line in header.lines() {
         let mut words = line
             .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -111,12 +122,15 @@ typedef CUresult (CUDAAPI *PFN_cuOther)(int);
 CUresult CUDAAPI cuInit(unsigned int Flags);
 CUresult CUDAAPI cuMemAlloc(CUdeviceptr *dptr, size_t bytesize);
 CUresult CUDAAPI cuMemFree(CUdeviceptr cuPointer);
+CUresult CUDAAPI
+cuLinkComplete(CUlinkState state, void **cubinOut, size_t *sizeOut);
 ";
         let library = libcuda(header);
         assert_eq!(
             names(&library),
             [
                 "cuInit",
+                "cuLinkComplete",
                 "cuMemAlloc",
                 "cuMemAlloc_v2",
                 "cuMemFree",

@@ -2,7 +2,7 @@
 //!
 //! One index serves one version of a product on one processor. Its libraries come from *parts*,
 //! each with a tag: of torch the wheels of several Pythons, of CUDA the wheels of several
-//! projects. Libraries that are the same in every part stand in it once; of the others there is
+//! projects, of a system its packages. Libraries that are the same in every part stand in it once; of the others there is
 //! one entry for each set of parts:
 //!
 //! ```text
@@ -54,12 +54,17 @@ pub enum Product {
     /// Those of a CUDA release; its parts are projects of the Python index, such as
     /// `nvidia-cublas`.
     Cuda,
+    /// Those of a target's system; its parts are packages of its distribution, such as `libc6`.
+    System,
 }
 
 impl Product {
     /// The keywords of the header's lines: before the version, and before the parts.
-    const NAMES: [(Self, &'static str, &'static str); 2] =
-        [(Self::Torch, "torch ", "python "), (Self::Cuda, "cuda ", "project ")];
+    const NAMES: [(Self, &'static str, &'static str); 3] = [
+        (Self::Torch, "torch ", "python "),
+        (Self::Cuda, "cuda ", "project "),
+        (Self::System, "system ", "package "),
+    ];
 
     fn keywords(self) -> (&'static str, &'static str) {
         let (_, version, parts) = Self::NAMES[self as usize];

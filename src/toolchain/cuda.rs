@@ -140,7 +140,8 @@ impl CudaLibrary {
         };
         let wheel = vec![self.wheel(arch, &["include/**".to_owned()])];
         let layout = Layout { strip: Some(self.root.clone()), ..Layout::default() };
-        ComponentSpec { key, apt: Vec::new(), wheel, stubs: Vec::new(), layout, license: None }
+        let (apt, stubs, index) = (Vec::new(), Vec::new(), Vec::new());
+        ComponentSpec { key, apt, wheel, stubs, index, layout, license: None }
     }
 }
 
@@ -200,6 +201,7 @@ mod tests {
             apt: Vec::new(),
             wheel: Vec::new(),
             stubs: Vec::new(),
+            index: Vec::new(),
             layout: Layout::default(),
             license: None,
         };

@@ -20,7 +20,7 @@ pub struct LockedComponent {
     /// What it is.
     #[serde(flatten)]
     pub key: ComponentKey,
-    /// The digest of the symbol index that its stubs are made from.
+    /// The digest of its symbol index, from which its stubs are made where it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbols: Option<Sha256>,
     /// Sorted by registry, name and file.
@@ -29,19 +29,19 @@ pub struct LockedComponent {
     /// Wheels of which only some members are fetched, sorted likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partial: Vec<PartialWheel>,
-    /// Wheels whose libraries are in the symbol index, sorted likewise. Builds never fetch them.
+    /// Files whose libraries are in the symbol index, sorted likewise. Builds never fetch them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub indexed: Vec<IndexedWheel>,
+    pub indexed: Vec<Indexed>,
 }
 
-/// A wheel of which only the symbols of some libraries are kept, in an index.
+/// A wheel or package of which only the symbols of some libraries are kept, in an index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct IndexedWheel {
-    /// Globs of the libraries.
+pub struct Indexed {
+    /// Globs of the libraries, or of the headers that declare them.
     pub members: Vec<String>,
-    /// The wheel.
-    pub wheel: Artifact,
+    /// The file.
+    pub artifact: Artifact,
 }
 
 impl LockedComponent {

@@ -13,7 +13,7 @@ use pep440_rs::VersionSpecifiers;
 use zip::result::ZipError;
 
 use super::error::ToolchainError;
-use super::lock::{ComponentsLock, IndexedWheel, LockedComponent};
+use super::lock::{ComponentsLock, Indexed, LockedComponent};
 use super::sources::read;
 use super::spec::{AptSource, ComponentKey, ComponentSpec, Components, WheelSource};
 use super::stubs;
@@ -60,7 +60,7 @@ pub enum RelockError {
     #[error("a wheel cannot be read")]
     Zip(#[from] ZipError),
     /// A wheel without the libraries that stubs are made of.
-    #[error("`{wheel}` has none of the libraries that `cuda.toml` names")]
+    #[error("`{wheel}` has none of the libraries that are to be indexed")]
     NoLibraries {
         /// The wheel.
         wheel: PathBuf,
@@ -211,6 +211,9 @@ impl Relock<'_> {
         previous: Option<&LockedComponent>,
         sources: &mut Sources<'_>,
     ) -> Result<(LockedComponent, Option<Index>)> {
+        if !spec.index.is_empty() {
+            return self.lock_system(spec, previous, sources);
+        }
         let mut artifact = Vec::new();
         let mut partial = Vec::new();
         for source in &spec.apt {
@@ -265,27 +268,62 @@ impl Relock<'_> {
             };
         // An index that is not the locked one is made anew.
         let present = previous.and_then(|locked| stubs::load(&path, locked.symbols?).ok());
-        let known: &[IndexedWheel] = match (&present, previous) {
+        let known: &[Indexed] = match (&present, previous) {
             (Some(_), Some(previous)) => &previous.indexed,
             _ => &[],
         };
         let mut index = present.unwrap_or_else(|| SymbolIndex::new(Product::Cuda, cuda, arch));
         for source in &spec.stubs {
             let wheel = self.lock_wheel(source)?;
-            let indexed = IndexedWheel { members: source.members.clone(), wheel };
+            let indexed = Indexed { members: source.members.clone(), artifact: wheel };
             if !known.contains(&indexed) {
-                let wheel = &indexed.wheel;
+                let wheel = &indexed.artifact;
                 index.insert(&wheel.name, wheels.libraries(wheel, &indexed.members, arch)?);
             }
             locked.indexed.push(indexed);
         }
-        locked.indexed.sort_by(|a, b| a.wheel.cmp(&b.wheel));
-        let wanted: BTreeSet<_> = locked.indexed.iter().map(|i| i.wheel.name.clone()).collect();
-        let gone: Vec<_> = index.parts.difference(&wanted).cloned().collect();
-        gone.iter().for_each(|part| index.remove(part));
-        let packed = index.to_xz();
-        locked.symbols = Some(Sha256::of(&packed));
-        Ok((path, packed))
+        Ok((path, finish(index, locked)))
+    }
+
+    /// Indexes the libraries of packages of the target's system, and of the driver what the
+    /// headers in wheels declare.
+    fn lock_system(
+        &self,
+        spec: &ComponentSpec,
+        previous: Option<&LockedComponent>,
+        sources: &mut Sources<'_>,
+    ) -> Result<(LockedComponent, Option<Index>)> {
+        let no_machine = || RelockError::NoMachine { component: spec.key.clone() };
+        let path = stubs::index_path(self.folder, &spec.key).ok_or_else(no_machine)?;
+        let arch = spec.key.target.ok_or_else(no_machine)?;
+        let mut indexed = Vec::new();
+        for source in &spec.apt {
+            let index = sources.indexes.get(source)?;
+            let packages = index.closure(&source.packages, source.depends, &source.exclude)?;
+            indexed.extend(packages.into_iter().map(|package| {
+                let (members, artifact) = (spec.index.clone(), package.artifact(&source.registry));
+                Indexed { members, artifact }
+            }));
+        }
+        for source in &spec.wheel {
+            let (members, artifact) = (source.members.clone(), self.lock_wheel(source)?);
+            indexed.push(Indexed { members, artifact });
+        }
+        let present = previous.and_then(|locked| stubs::load(&path, locked.symbols?).ok());
+        let known = match (&present, previous) {
+            (Some(_), Some(previous)) => &previous.indexed[..],
+            _ => &[],
+        };
+        let mut index = present.unwrap_or_else(|| SymbolIndex::new(Product::System, SYSTEM, arch));
+        for new in indexed.iter().filter(|indexed| !known.contains(indexed)) {
+            let libraries = sources.wheels.system(&new.artifact, &new.members, arch)?;
+            index.insert(&new.artifact.name, libraries);
+        }
+        let (artifact, partial) = (Vec::new(), Vec::new());
+        let key = spec.key.clone();
+        let mut locked = LockedComponent { key, symbols: None, artifact, partial, indexed };
+        let packed = finish(index, &mut locked);
+        Ok((locked, Some((path, packed))))
     }
 
     fn lock_wheel(&self, source: &WheelSource) -> Result<Artifact> {
@@ -301,6 +339,21 @@ impl Relock<'_> {
         }
         Ok(pypi.artifact(&project, &choice)?)
     }
+}
+
+/// What an index of the target's system calls its version: it is one set of packages, whatever
+/// the target, and symbol versions tell what each of them has.
+const SYSTEM: &str = "1";
+
+/// Packs an index that has the libraries of what is indexed, and of nothing else.
+fn finish(mut index: SymbolIndex, locked: &mut LockedComponent) -> Vec<u8> {
+    locked.indexed.sort_by(|a, b| a.artifact.cmp(&b.artifact));
+    let wanted: BTreeSet<_> = locked.indexed.iter().map(|i| i.artifact.name.clone()).collect();
+    let gone: Vec<_> = index.parts.difference(&wanted).cloned().collect();
+    gone.iter().for_each(|part| index.remove(part));
+    let packed = index.to_xz();
+    locked.symbols = Some(Sha256::of(&packed));
+    packed
 }
 
 /// A symbol index and its path.
@@ -385,7 +438,7 @@ fn files<'a>(lock: &'a ComponentsLock, key: &ComponentKey) -> Files<'a> {
     for locked in lock.component.iter().filter(|locked| locked.key == *key) {
         let whole = locked.artifact.iter().map(|artifact| (artifact, artifact.sha256));
         let partial = locked.partial.iter().map(|partial| (&partial.wheel, partial.sha256));
-        let indexed = locked.indexed.iter().map(|indexed| (&indexed.wheel, indexed.wheel.sha256));
+        let indexed = locked.indexed.iter().map(|i| (&i.artifact, i.artifact.sha256));
         for (artifact, sha256) in whole.chain(partial).chain(indexed) {
             let entry = files.entry(artifact.name.as_str()).or_default();
             entry.insert((artifact.version.clone(), sha256));

@@ -9,6 +9,7 @@ use super::spec::{ComponentSpec, Components, Wanted};
 use super::{cuda, stubs};
 use crate::artifact::{Artifact, Sha256};
 use crate::store::{Components as ComponentStore, Key};
+use crate::symbols::SymbolIndex;
 use crate::target::{Arch, Target};
 
 /// The component that others are relocated to.
@@ -89,6 +90,26 @@ impl Sources {
             keys.map(|key| key.as_str().to_owned()).collect::<Vec<_>>()
         });
         keys.collect()
+    }
+
+    /// The symbol index of a component: of `system` what a target's distribution and driver
+    /// define, of `cuda` what the libraries of a CUDA release do. `None` where none is locked.
+    pub fn symbols(
+        &self,
+        name: &str,
+        target: Arch,
+        cuda: Option<&str>,
+    ) -> Result<Option<SymbolIndex>, ToolchainError> {
+        let wanted = |source: &&Source| {
+            let key = &source.spec.key;
+            key.name == name && key.target == Some(target) && key.cuda.as_deref() == cuda
+        };
+        let source = self.components.iter().find(wanted);
+        let Some((path, digest)) = source.and_then(|s| s.index.as_ref().zip(s.locked.symbols))
+        else {
+            return Ok(None);
+        };
+        stubs::load(path, digest).map(Some)
     }
 
     /// The CUDA libraries whose headers can be fetched for a target.

@@ -109,6 +109,10 @@ pub struct ComponentSpec {
     /// libraries. They come from `cuda.toml`.
     #[serde(skip)]
     pub stubs: Vec<WheelSource>,
+    /// Globs of libraries in its packages. Where there are any, the component is its symbol index
+    /// and nothing else: what the libraries of the target's system define, for the audit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub index: Vec<String>,
     /// How the unpacked files become the component.
     #[serde(default)]
     pub layout: Layout,

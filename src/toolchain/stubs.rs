@@ -13,7 +13,7 @@ use crate::symbols::{Library, SymbolIndex, write_stub};
 use crate::target::Arch;
 
 /// Counts up when the code that places stubs changes what a component holds.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Where a toolkit has libraries.
 const LIBRARIES: &str = "lib";
@@ -30,8 +30,12 @@ const DRIVERS: [Driver; 2] = [
 /// Where the symbol index of a component lies in the folder `toolchains`; `None` for a component
 /// that is for no one machine.
 pub(super) fn index_path(toolchains: &Path, key: &ComponentKey) -> Option<PathBuf> {
-    let (target, cuda) = (key.target?, key.cuda.as_ref()?);
-    Some(toolchains.join(&key.name).join(format!("{cuda}-{target}.symbols.xz")))
+    let target = key.target?;
+    let file = match &key.cuda {
+        Some(cuda) => format!("{cuda}-{target}.symbols.xz"),
+        None => format!("{target}.symbols.xz"),
+    };
+    Some(toolchains.join(&key.name).join(file))
 }
 
 /// Writes the stubs of a component that has any. What was unpacked is left as it is: of that only

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use pep440_rs::Version;
 
 /// Where a torch says which it is.
-pub(super) const VERSION_PY: &str = "torch/version.py";
+pub(crate) const VERSION_PY: &str = "torch/version.py";
 
 /// What to use where a torch has no CUDA.
 pub(super) const CPU_ONLY_HINT: &str = "on the Python index torch for aarch64 is CPU-only up to \
@@ -95,7 +95,7 @@ pub fn is_library(path: &str) -> bool {
 }
 
 /// The last component of a path in a wheel.
-pub(super) fn file_name(path: &str) -> &str {
+pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 

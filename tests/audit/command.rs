@@ -6,6 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use super::wheel_fixture::WheelFixture;
+use crate::support::schema::assert_conforms;
 
 #[allow(clippy::disallowed_methods, reason = "a test of the executable itself")]
 fn xtask(arguments: &[&str], file: &Path) -> Output {
@@ -24,6 +25,33 @@ fn a_violation_is_exit_code_10_and_json_is_all_there_is_on_stdout() {
     let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(value[0]["violations"][0]["code"], "cuda-major");
     assert_eq!(value[0]["fits_targets"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_torch_is_asked_for_by_its_version() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut fixture = WheelFixture::default();
+    fixture.elf.unversioned = vec!["_ZN3c105ErrorC1ENS_14SourceLocationEi"];
+    let path = fixture.write(folder.path());
+    let output = xtask(&["--torch", "2.14.0", "--format", "json"], &path);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(10), "{text}");
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_conforms(&value, "audit.schema.json");
+    assert_eq!(value[0]["violations"][0]["code"], "undefined-symbol");
+    let closure = &value[0]["closure"];
+    assert_eq!((&closure["imports"], &closure["torch"]), (&"no".into(), &"2.14.0".into()));
+    let symbol = &closure["open"][0]["symbols"][0];
+    assert_eq!(symbol["demangled"], "c10::Error::Error(c10::SourceLocation, int)");
+    let nearest = symbol["nearest"].as_str().expect("torch has others");
+    assert!(nearest.starts_with("c10::Error::Error("), "{nearest}");
+
+    let output = xtask(&["--torch", "2.14.0", "--format", "sarif"], &path);
+    assert_eq!(output.status.code(), Some(10));
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(value["runs"][0]["results"][0]["ruleId"], "undefined-symbol");
+    let output = xtask(&["--torch", "no-torch"], &path);
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

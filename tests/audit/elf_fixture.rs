@@ -12,8 +12,14 @@ pub struct ElfFixture {
     pub text_relocations: bool,
     /// Symbol, version, library.
     pub undefined: Vec<(&'static str, &'static str, &'static str)>,
+    /// Symbols that others must provide, in no version.
+    pub unversioned: Vec<&'static str>,
+    /// Symbols that others may provide.
+    pub weak: Vec<&'static str>,
     pub defined: Vec<&'static str>,
     pub device_code: Vec<u8>,
+    /// Bytes that no table describes.
+    pub trailer: Vec<u8>,
 }
 
 impl Default for ElfFixture {
@@ -29,11 +35,18 @@ impl Default for ElfFixture {
                 ("stat", "GLIBC_2.33", "libc.so.6"),
                 ("_ZSt4cout", "GLIBCXX_3.4", "libstdc++.so.6"),
             ],
+            unversioned: Vec::new(),
+            weak: Vec::new(),
             defined: vec!["PyInit__C", "_ZN3foo3barEv"],
             device_code: container(&[entry(2, 110, 0), entry(1, 110, 0)]),
+            trailer: Vec::new(),
         }
     }
 }
+
+/// `STB_GLOBAL` and `STB_WEAK`.
+const GLOBAL: u8 = 1;
+const WEAK: u8 = 2;
 
 /// One entry of a fatbin: kind (1 PTX, 2 SASS), SM number, flags.
 pub fn entry(kind: u16, sm: u32, flags: u64) -> Vec<u8> {
@@ -169,18 +182,24 @@ impl ElfFixture {
         indices: &BTreeMap<(&str, &str), u16>,
     ) -> (Vec<u8>, Vec<u8>) {
         let (mut symbols, mut versions) = (vec![0; 24], 0u16.to_le_bytes().to_vec());
-        let mut push = |name: u32, shndx: u16, version: u16| {
+        let mut push = |name: u32, binding: u8, shndx: u16, version: u16| {
             symbols.extend(name.to_le_bytes());
-            symbols.extend([0x12, 0]); // STB_GLOBAL, STT_FUNC
+            symbols.extend([binding << 4 | 2, 0]); // STT_FUNC
             symbols.extend(shndx.to_le_bytes());
             symbols.extend([0; 16]);
             versions.extend(version.to_le_bytes());
         };
         for (name, version, library) in &self.undefined {
-            push(strings.add(name), 0, indices[&(*library, *version)]);
+            push(strings.add(name), GLOBAL, 0, indices[&(*library, *version)]);
+        }
+        for name in &self.unversioned {
+            push(strings.add(name), GLOBAL, 0, 1);
+        }
+        for name in &self.weak {
+            push(strings.add(name), WEAK, 0, 1);
         }
         for name in &self.defined {
-            push(strings.add(name), 6, 1);
+            push(strings.add(name), GLOBAL, 6, 1);
         }
         (symbols, versions)
     }
@@ -217,6 +236,7 @@ impl ElfFixture {
         let flags: u32 = if self.executable_stack { 7 } else { 6 };
         bytes[64..68].copy_from_slice(&0x6474_e551u32.to_le_bytes());
         bytes[68..72].copy_from_slice(&flags.to_le_bytes());
+        bytes.extend(&self.trailer);
         bytes
     }
 

@@ -1,8 +1,11 @@
 //! The audit of wheels and shared objects, on files made for each fault.
 
+mod cache;
+mod closure;
 mod command;
 mod elf_fixture;
 mod hostile;
+mod sarif;
 mod schema;
 mod seeded;
 mod wheel_fixture;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crosswheel::audit::fatbin::{Kind, Variant};
-use crosswheel::audit::{Code, Policy, Report, Waiver, audit};
+use crosswheel::audit::{Code, Policy, Report, Waiver, audit, inspect_for};
 use crosswheel::target::Sm;
 
 use super::elf_fixture::{container, entry};
@@ -15,6 +15,7 @@ fn policy() -> Policy {
         expect_device_code: true,
         contract: vec!["demo/_C*.so".to_owned()],
         waivers: Vec::new(),
+        own: false,
     }
 }
 
@@ -77,8 +78,21 @@ const SEEDS: &[(Code, Seed)] = &[
         w.extra.push(("demo/other.so".to_owned(), other.build()));
     }),
     (Code::NoDeviceCode, |w| w.elf.device_code.clear()),
+    (Code::CudaMajor, |w| require(w, "nvidia-cublas-cu12==12.8.4.1")),
+    (Code::CudaMajor, |w| require(w, "torch==2.9.0+cu128; platform_machine == 'aarch64'")),
+    (Code::NotAbi3, |w| {
+        w.elf_path = "demo/_C.abi3.so";
+        w.elf.unversioned = vec!["PyArg_ParseTuple", "_PyThreadState_UncheckedGet"];
+    }),
+    (Code::Secret, |w| w.elf.trailer = format!("\0AKIA{}\0", "Q7".repeat(8)).into_bytes()),
     (Code::MissingContractFile, |w| w.elf_path = "demo/sub/_C.cpython-311-aarch64-linux-gnu.so"),
 ];
+
+/// Has the wheel require something.
+fn require(fixture: &mut WheelFixture, requirement: &str) {
+    let line = format!("Version: 1.0\nRequires-Dist: {requirement}\n");
+    fixture.metadata = fixture.metadata.replace("Version: 1.0\n", &line);
+}
 
 /// Gives the wheel another platform tag, everywhere.
 fn retag(fixture: &mut WheelFixture, platform: &str) {
@@ -167,6 +181,60 @@ fn what_the_wheel_brings_along_is_not_asked_of_the_target() {
     };
     fixture.extra.push(("demo.libs/libstdc++-0a1b2c3d.so.6".to_owned(), bundled.build()));
     assert_eq!(audited(&fixture, &policy()).violations, []);
+}
+
+#[test]
+fn a_wheel_that_was_renamed_is_noted() {
+    let mut fixture = WheelFixture::default();
+    fixture.wheel = fixture.wheel.replace("manylinux_2_34_aarch64", "linux_aarch64");
+    let report = audited(&fixture, &policy());
+    assert_eq!(report.violations, []);
+    assert_eq!(report.notes.iter().map(|note| note.code).collect::<Vec<_>>(), [Code::TagMismatch]);
+}
+
+#[test]
+fn paths_of_the_build_itself_are_a_violation_and_others_a_note() {
+    let mut fixture = WheelFixture::default();
+    fixture.elf.trailer = b"\0/home/someone/src/a.cc\0/data/store/builds/x/b.cc\0".to_vec();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = fixture.write(folder.path());
+    let found = |folders: &[String]| {
+        let inspection = inspect_for(&path, folders).expect("an inspection");
+        let report = inspection.check(Some(&thor()), &policy()).expect("a report");
+        (report.violations, report.notes)
+    };
+    let (violations, notes) = found(&["/data/store".to_owned()]);
+    assert_eq!(violations.len(), 1, "{violations:?}");
+    assert_eq!(violations[0].code, Code::BuildPath);
+    assert!(violations[0].message.contains("`/data/store/builds/x/b.cc`"), "{violations:?}");
+    assert!(notes[0].message.ends_with(": `/home/someone/src/a.cc`"), "{notes:?}");
+    assert_eq!(found(&[]).0, []);
+}
+
+#[test]
+fn a_private_key_is_a_secret_in_wheels_of_ones_own() {
+    let mut fixture = WheelFixture::default();
+    let key = format!("-----BEGIN PRIVATE {}-----\n{}\n", "KEY", "Ab1/".repeat(16));
+    fixture.elf.trailer = key.into_bytes();
+    let report = audited(&fixture, &policy());
+    assert_eq!(report.violations, []);
+    assert_eq!(report.notes[0].code, Code::Secret);
+    let report = audited(&fixture, &Policy { own: true, ..policy() });
+    assert_eq!(report.violations[0].code, Code::Secret);
+    assert_eq!(report.notes, []);
+}
+
+#[test]
+fn what_is_stable_later_than_the_tag_promises_is_noted() {
+    let mut fixture = WheelFixture { elf_path: "demo/_C.abi3.so", ..WheelFixture::default() };
+    for text in [&mut fixture.file_name, &mut fixture.wheel] {
+        *text = text.replace("cp311-cp311", "cp38-abi3");
+    }
+    fixture.elf.unversioned = vec!["PyArg_ParseTuple", "PyObject_GetBuffer"];
+    let report = audited(&fixture, &policy());
+    assert_eq!(report.violations, []);
+    assert_eq!(report.notes[0].code, Code::NotAbi3);
+    assert!(report.notes[0].message.contains("from 3.11 on: `PyObject_GetBuffer`"));
 }
 
 #[test]

@@ -5,14 +5,27 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use crosswheel::audit::check::machine_name;
+use crosswheel::audit::closure::{Closure, Finding, Imports, Providers};
 use crosswheel::audit::coverage::DeviceCode;
 use crosswheel::audit::fatbin::Kind;
 use crosswheel::audit::floors::Needs;
-use crosswheel::audit::{Inspection, Policy, Report, inspect};
-use crosswheel::target::Target;
+use crosswheel::audit::report::TorchAbi;
+use crosswheel::audit::torches::Torch;
+use crosswheel::audit::{Inspection, Policy, Report, inspect, inspect_once, libraries, sarif};
+use crosswheel::context::Context;
+use crosswheel::target::{Arch, Target};
+use crosswheel::torch::source::TorchSource;
 use serde::Serialize;
 
+use super::common::{Session, SessionArgs, print_json};
 use crate::exit_codes;
+
+/// Files from this size on are remembered in the store: smaller ones are read as quickly.
+const REMEMBERED: u64 = 4 << 20;
+/// The Python of a wheel for any, where no target says which it has.
+const PYTHON: &str = "3.12";
+/// The CUDA release whose libraries are there where neither target nor torch says which.
+const CUDA: &str = "13.0";
 
 /// What to audit.
 #[derive(Debug, clap::Args)]
@@ -25,13 +38,17 @@ pub struct Args {
     #[arg(long)]
     target: Option<String>,
 
+    /// Say whether they can be imported with this torch: a version, a wheel, or a folder. Where a
+    /// target is given, it is the target's unless this says otherwise
+    #[arg(long, value_name = "VERSION|WHEEL|DIR")]
+    torch: Option<String>,
+
     /// How to print what was found.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
-    /// The folder that describes the targets.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../toolchains/targets"), hide = true)]
-    targets: PathBuf,
+    #[command(flatten)]
+    session: SessionArgs,
 }
 
 /// How to print what was found.
@@ -42,6 +59,8 @@ enum Format {
     Text,
     /// One JSON array, an element each file, as `docs/schemas/audit.schema.json` describes.
     Json,
+    /// One SARIF 2.1.0 document, for code hosts and editors.
+    Sarif,
 }
 
 /// A report, and the targets that the file would pass for.
@@ -54,37 +73,85 @@ struct Audited {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let target = args.target.as_deref().map(|name| Target::load(&args.targets, name));
+    let session = Session::open(&args.session)?;
+    let context = &session.context;
+    let targets = context.project.targets();
+    let target = args.target.as_deref().map(|name| Target::load(&targets, name));
     let target = target.transpose().map_err(crosswheel::Error::from)?;
+    let torch = args.torch.as_deref().or(target.as_ref().map(|target| target.torch.as_str()));
+    let torch = torch.map(|text| TorchSource::parse(text, context.environment.current_dir()));
+    let torch = torch.transpose().map_err(crosswheel::Error::from)?;
+    let audit = Audit { context, target, torch, targets };
     let mut audited = Vec::new();
     for file in &args.files {
-        let one = audit_one(file, target.as_ref(), &args.targets)?;
+        let one = audit.file(file)?;
+        session.screen.clear();
         if matches!(args.format, Format::Text) {
             print_text(&one);
         }
         audited.push(one);
     }
-    if matches!(args.format, Format::Json) {
-        println!("{}", serde_json::to_string_pretty(&audited)?);
+    match args.format {
+        Format::Text => {}
+        Format::Json => print_json(&audited)?,
+        Format::Sarif => print_json(&sarif::document(audited.iter().map(|a| &a.report)))?,
     }
     let passed = audited.iter().all(|a| a.report.passed());
     Ok(if passed { exit_codes::SUCCESS } else { exit_codes::AUDIT })
 }
 
-fn audit_one(file: &Path, target: Option<&Target>, targets: &Path) -> crosswheel::Result<Audited> {
-    let inspection = inspect(file)?;
-    let policy = Policy::default();
-    let own = inspection.clone().check(None, &policy)?.violations;
-    let mut fits_targets = Vec::new();
-    for name in Target::names(targets)? {
-        let known = Target::load(targets, &name)?;
-        // A fault that the file has anywhere says nothing about this target.
-        let found = inspection.clone().check(Some(&known), &policy)?.violations;
-        if found.iter().all(|violation| own.contains(violation)) {
-            fits_targets.push(name);
+/// What files are judged by.
+struct Audit<'a> {
+    context: &'a Context,
+    target: Option<Target>,
+    torch: Option<TorchSource>,
+    targets: PathBuf,
+}
+
+impl Audit<'_> {
+    fn file(&self, file: &Path) -> crosswheel::Result<Audited> {
+        let large = fs_err::metadata(file).is_ok_and(|facts| facts.len() >= REMEMBERED);
+        let inspection = match large {
+            true => inspect_once(&self.context.store, file)?,
+            false => inspect(file)?,
+        };
+        let policy = Policy::default();
+        let own = inspection.clone().check(None, &policy)?.violations;
+        let mut fits_targets = Vec::new();
+        for name in Target::names(&self.targets)? {
+            let known = Target::load(&self.targets, &name)?;
+            // A fault that the file has anywhere says nothing about this target.
+            let found = inspection.clone().check(Some(&known), &policy)?.violations;
+            if found.iter().all(|violation| own.contains(violation)) {
+                fits_targets.push(name);
+            }
         }
+        let providers = self.providers(&inspection)?;
+        let report = inspection.check_with(self.target.as_ref(), &policy, providers.as_ref())?;
+        Ok(Audited { report, fits_targets })
     }
-    Ok(Audited { report: inspection.check(target, &policy)?, fits_targets })
+
+    /// What there is to resolve symbols against, with the torch asked for; nothing where none is,
+    /// or where there is nothing to resolve.
+    fn providers(&self, inspection: &Inspection) -> crosswheel::Result<Option<Providers>> {
+        let Some(source) = &self.torch else { return Ok(None) };
+        let machines = inspection.files.iter().filter(|file| file.elf.bits == 64);
+        let own = machines.map(|file| file.elf.machine).next();
+        let own = [Arch::Aarch64, Arch::X86_64].into_iter().find(|a| Some(a.elf_machine()) == own);
+        let Some(arch) = self.target.as_ref().map(|target| target.arch).or(own) else {
+            return Ok(None);
+        };
+        let python = self.target.as_ref().and_then(|target| target.python.first());
+        let python = python.map_or(PYTHON, String::as_str);
+        let tagged = inspection.tagged_python().unwrap_or_else(|| python.to_owned());
+        let torch = Torch::find(self.context, source, arch, &tagged)?;
+        let sources = self.context.sources()?;
+        let providers = match &self.target {
+            Some(target) => libraries::of_target(sources, target)?,
+            None => libraries::of_machine(sources, arch, CUDA, None)?,
+        };
+        Ok(Some(torch.add_to(providers.for_python(python))))
+    }
 }
 
 fn print_text(audited: &Audited) {
@@ -92,11 +159,17 @@ fn print_text(audited: &Audited) {
     let inspection = &report.inspection;
     print_whole(inspection, fits_targets);
     print_files(inspection);
+    if let Some(closure) = &report.closure {
+        print_closure(closure);
+    }
     for line in &report.coverage {
         println!(
             "  {} in {}: {} SASS, {} PTX only, {} for other GPUs only, {} nothing",
             line.sm, line.file, line.sass, line.ptx_only, line.other_gpus_only, line.missing
         );
+    }
+    for note in &report.notes {
+        println!("  note: {}: {}: {}", note.code.name(), note.file, note.message);
     }
     for waived in &report.waived {
         let v = &waived.violation;
@@ -140,17 +213,50 @@ fn print_files(inspection: &Inspection) {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["file", "machine", "needs", "SASS", "PTX"]);
+    table.set_header(["file", "machine", "torch", "needs", "SASS", "PTX"]);
     for file in &inspection.files {
         table.add_row([
             file.path.clone(),
             machine_name(file.elf.machine, file.elf.bits),
+            torch_abi(file.torch_abi).to_owned(),
             floors(&file.floors),
             architectures(&file.device_code, Kind::Sass),
             architectures(&file.device_code, Kind::Ptx),
         ]);
     }
     println!("{table}");
+}
+
+fn print_closure(closure: &Closure) {
+    let torch = closure.torch.as_deref().unwrap_or("-");
+    let answer = match closure.imports {
+        Imports::Yes => "yes",
+        Imports::No => "no",
+        Imports::CannotSay => "cannot say",
+    };
+    let found: usize = closure.provided.values().sum();
+    println!(
+        "  imports with torch {torch}: {answer} ({found} of {} symbols found)",
+        closure.symbols
+    );
+    for open in closure.open.iter().filter(|open| open.finding == Finding::Unknown) {
+        println!(
+            "  not known: {}: {} may be in {}: {}",
+            open.file,
+            if open.count == 1 { "1 symbol".to_owned() } else { format!("{} symbols", open.count) },
+            open.libraries.join(", "),
+            open.listed()
+        );
+    }
+}
+
+/// `stable` for a file that uses torch's stable interface only.
+fn torch_abi(abi: TorchAbi) -> &'static str {
+    match abi {
+        TorchAbi::None => "-",
+        TorchAbi::Stable => "stable",
+        TorchAbi::Full => "C++",
+    }
 }
 
 /// Such as `sm_90×3 sm_110×4`: in how many object files each architecture is.
