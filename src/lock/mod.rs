@@ -18,6 +18,7 @@ use requirements::Discovered;
 
 pub use includes::CudaHeaders;
 pub use record::{PackageLock, PackageLocks};
+pub(crate) use requirements::keep_log;
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
 
@@ -48,6 +49,8 @@ pub struct Locked {
     pub torch: TorchInput,
     /// CUDA libraries whose headers it wants beyond those of the component `cuda`.
     pub libraries: BTreeSet<String>,
+    /// The digest of the target Python's headers, where they are not a component's.
+    pub headers: Option<Sha256>,
     /// The files of the toolchain's components.
     pub toolchain: Vec<Input>,
     /// The digests of the symbol indices that its stubs are made from.
@@ -127,6 +130,7 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let (package, recipe) = package(context, &resolved, &torch)?;
     let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
     let request = toolchain_request(&resolved, &libraries);
+    let headers = request.headers_digest()?;
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
     let PackageLock { identity, source, requirement: requirements, .. } = package;
@@ -137,6 +141,7 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
         recipe,
         torch,
         libraries,
+        headers,
         toolchain,
         symbols,
         requirements,
@@ -289,7 +294,7 @@ struct Inputs<'a> {
     requirements: &'a [Artifact],
     target: &'a Target,
     python: &'a str,
-    headers: Option<&'a Path>,
+    headers: Option<Sha256>,
     local_version: Option<&'a str>,
     time: u64,
 }
@@ -297,7 +302,7 @@ struct Inputs<'a> {
 impl Locked {
     /// The digest of all inputs: equal for builds that give the same bytes.
     pub fn digest(&self) -> Sha256 {
-        let Resolved { target, python, headers, local_version, time, .. } = &self.resolved;
+        let Resolved { target, python, local_version, time, .. } = &self.resolved;
         let inputs = Inputs {
             crosswheel: env!("CARGO_PKG_VERSION"),
             source: &self.source,
@@ -308,7 +313,7 @@ impl Locked {
             requirements: &self.requirements,
             target,
             python,
-            headers: headers.as_deref(),
+            headers: self.headers,
             local_version: local_version.as_deref(),
             time: time.seconds(),
         };
