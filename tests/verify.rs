@@ -179,3 +179,35 @@ setup(
     ext_modules=[Extension("plain", ["plain.c"])],
 )
 "#;
+
+/// Nothing answers on this port (RFC 863's, which is reserved).
+const NO_INDEX: &str = "http://127.0.0.1:9/simple";
+
+#[test]
+#[ignore = "unpacks a toolchain: cargo xtask test --full"]
+fn a_bundle_is_all_that_a_machine_without_a_network_needs() {
+    let workplace = Workplace::new("verify-bundle");
+    let source = workplace.source("plain", &PLAIN);
+    let product = Run::of(&workplace.build(&source, "dist", &[])).product();
+    let wheel = path(&product, "wheel");
+    let bundles = ["one", "two"].map(|name| workplace.path(name));
+    for bundle in &bundles {
+        let words = ["fetch".into(), "--manifest".into(), wheel.clone(), "--bundle".into()];
+        let run = Run::of(&xtask(words.into_iter().chain([bundle.clone()])));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+    }
+    let [one, two] = bundles;
+    assert_eq!(fs_err::read(&one).unwrap(), fs_err::read(two).unwrap());
+
+    let store = workplace.path("store");
+    let from_bundle = ["--bundle", one.to_str().unwrap(), "--store", store.to_str().unwrap()];
+    let aside = workplace.path("aside");
+    fs_err::rename(&source, &aside).unwrap();
+    let again = verify(&wheel, &from_bundle).env("PIP_INDEX_URL", NO_INDEX);
+    let again = verdict(&Run::of(&again), 0);
+    assert_eq!(again["second"]["sha256"], product["sha256"]);
+
+    fs_err::rename(&aside, &source).unwrap();
+    let build = workplace.build(&source, "again", &from_bundle).env("PIP_INDEX_URL", NO_INDEX);
+    assert_eq!(Run::of(&build).product()["sha256"], product["sha256"]);
+}

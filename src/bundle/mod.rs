@@ -1,7 +1,7 @@
 //! Bundles: every input of builds in one file, for machines without a network.
 //!
-//! A bundle is a plain tar, since what it holds is compressed: `bundle.json`, an [`Index`], then
-//! each file under the name of its sha256, sorted. It holds no time and no path of the machine that
+//! A bundle is a plain tar, since what it holds is compressed: `bundle.json`, which lists the rest,
+//! then each file under the name of its sha256, sorted. It holds no time and no path of the machine that
 //! wrote it, but for what locks say of sources on disk. What is read out of one is held to its
 //! name before it has a name in the store, and what is made of it to the locks or the manifest that
 //! asked for it: a bundle is trusted no more than a mirror.

@@ -108,7 +108,7 @@ fn stage(
     path: &Path,
     entry: &Entry,
     content: &mut impl Read,
-) -> Result<tempfile::NamedTempFile, BundleError> {
+) -> Result<tempfile::NamedTempFile> {
     let io = |source| BundleError::Io { path: path.to_owned(), source };
     let downloads = context.store.root().join("downloads");
     let mut staged = tempfile::Builder::new()
@@ -125,7 +125,7 @@ fn stage(
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-            Err(error) => return Err(io(error)),
+            Err(error) => return Err(io(error).into()),
         };
         found += read as u64;
         hasher.update(&buffer[..read]);
@@ -137,7 +137,7 @@ fn stage(
     if actual != entry.sha256 || found != entry.size {
         let (path, file) = (path.to_owned(), entry.name.clone());
         let (size, expected) = (entry.size, entry.sha256);
-        return Err(BundleError::Changed { path, file, size, found, expected, actual });
+        return Err(BundleError::Changed { path, file, size, found, expected, actual }.into());
     }
     staged.as_file().sync_all().map_err(io)?;
     Ok(staged)

@@ -110,7 +110,7 @@ fn a_bundle_that_is_cut_short_is_told_by_what_it_lacks() {
         let error = place.read_bytes(&whole[..end]).unwrap_err();
         assert_eq!(error.class(), Class::Integrity, "{error}");
         let says = [
-            format!("`a.whl` in the bundle"),
+            "`a.whl` in the bundle".to_owned(),
             format!("has {found} bytes and sha256 `{}`", Sha256::of(&WHEEL[..found])),
             format!("{} bytes and `{}` are expected", WHEEL.len(), Sha256::of(WHEEL)),
         ];

@@ -112,7 +112,7 @@ fn lines_are_compared_in_texts() {
 fn an_entry_of_device_code_is_named() {
     // As `audit::fatbin` describes it: a container of one PTX entry for sm_110, as it is.
     let section = |ptx: &[u8]| {
-        let mut entry = vec![0u8; 64];
+        let mut entry = [0u8; 64];
         entry[0] = 1;
         entry[4] = 64;
         entry[8..16].copy_from_slice(&(ptx.len() as u64).to_le_bytes());
