@@ -23,6 +23,7 @@ pub mod artifact;
 mod atomic;
 pub mod audit;
 pub mod blame;
+pub mod bundle;
 pub mod compile;
 pub mod configure;
 pub mod context;
@@ -53,6 +54,7 @@ pub mod target;
 pub mod toolchain;
 pub mod torch;
 pub mod unpack;
+pub mod verify;
 pub mod wrapper;
 
 pub use error::{Class, Diagnose, Error, Result};

@@ -5,10 +5,11 @@
 //! `/crosswheel/torch-sdk`. It holds no times of day, so that what does not depend on the machine
 //! is the same from one build to the next; costs are measured.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::actions::Action;
@@ -18,7 +19,7 @@ use crate::audit::Report;
 use crate::compile::Built;
 use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
-use crate::lock::{Source, TorchInput};
+use crate::lock::{Identity, Locked, Source, TorchInput};
 use crate::package::Packaged;
 use crate::recipe::Recipe;
 use crate::target::Target;
@@ -53,6 +54,8 @@ pub struct Manifest {
     pub torch: TorchEntry,
     /// What it was built with.
     pub components: Vec<ComponentRef>,
+    /// What the request was resolved to, as far as the other parts do not say it.
+    pub resolution: Resolution,
     /// The files of the components, as locked.
     pub toolchain: Vec<InputEntry>,
     /// The wheels of the build environment.
@@ -67,8 +70,40 @@ pub struct Manifest {
     pub audit: Report,
 }
 
+/// What a request was resolved to: a rebuild takes it from here and resolves nothing anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    /// What the source says that it is.
+    pub identity: Identity,
+    /// What tells this target's products from others', such as `thor.sm90`.
+    pub variant: String,
+    /// The local version that was asked for, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_version: Option<String>,
+    /// The torch by its content.
+    pub torch: TorchInput,
+    /// The headers of the target's Python, where they are not a component's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<GivenHeaders>,
+    /// CUDA libraries whose headers it got beyond the toolkit's.
+    pub libraries: BTreeSet<String>,
+    /// The digests of the symbol indices that stubs were made from, in the components' order.
+    pub symbols: Vec<Sha256>,
+    /// The time of everything that was written, in seconds since 1970.
+    pub source_date_epoch: u64,
+}
+
+/// A folder or archive with a Python's headers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenHeaders {
+    /// Where it lay.
+    pub path: PathBuf,
+    /// The digest of the headers.
+    pub digest: Sha256,
+}
+
 /// The wheel.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WheelEntry {
     /// Its file name.
     pub file: String,
@@ -144,6 +179,7 @@ impl Manifest {
             python: built.canonical(&built.toolchain.target_python),
             torch: TorchEntry::new(built),
             components: built.toolchain.components.clone(),
+            resolution: Resolution::new(locked),
             toolchain: locked.toolchain.iter().map(InputEntry::new).collect(),
             build_requirements: locked.requirements.clone(),
             environment: built
@@ -164,10 +200,27 @@ impl Manifest {
     }
 }
 
+impl Resolution {
+    fn new(locked: &Locked) -> Self {
+        let resolved = &locked.resolved;
+        let headers = resolved.headers.clone().zip(locked.headers);
+        Self {
+            identity: locked.identity.clone(),
+            variant: resolved.variant.clone(),
+            local_version: resolved.local_version.clone(),
+            torch: locked.torch.clone(),
+            headers: headers.map(|(path, digest)| GivenHeaders { path, digest }),
+            libraries: locked.libraries.clone(),
+            symbols: locked.symbols.clone(),
+            source_date_epoch: resolved.time.seconds(),
+        }
+    }
+}
+
 impl TorchEntry {
     fn new(built: &Built) -> Self {
         let (wheel, path) = match &built.locked.torch {
-            TorchInput::Locked(torch, _) => (Some(torch.artifact.clone()), None),
+            TorchInput::Locked { torch, .. } => (Some(torch.artifact.clone()), None),
             TorchInput::Whole(artifact) => (Some(artifact.clone()), None),
             TorchInput::Wheel { path, .. } | TorchInput::Folder { path, .. } => {
                 (None, Some(path.clone()))

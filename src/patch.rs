@@ -58,6 +58,29 @@ pub fn tree_digest(folder: &Path) -> io::Result<Sha256> {
     Ok(Sha256::finish(hasher))
 }
 
+/// Writes a source tree as a tar archive, whose bytes depend on what [`tree_digest`] sees alone.
+pub fn archive_tree(folder: &Path, out: impl io::Write) -> io::Result<()> {
+    let mut builder = tar::Builder::new(io::BufWriter::new(out));
+    for relative in files_of(folder)? {
+        let path = folder.join(&relative);
+        let metadata = fs_err::symlink_metadata(&path)?;
+        let mut header = tar::Header::new_gnu();
+        header.set_mtime(0);
+        header.set_size(0);
+        if metadata.is_symlink() {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_mode(0o777);
+            builder.append_link(&mut header, &relative, fs_err::read_link(&path)?)?;
+        } else {
+            let content = fs_err::read(&path)?;
+            header.set_size(content.len() as u64);
+            header.set_mode(if is_executable(&metadata) { 0o755 } else { 0o644 });
+            builder.append_data(&mut header, &relative, &content[..])?;
+        }
+    }
+    builder.into_inner()?.into_inner().map(drop).map_err(io::IntoInnerError::into_error)
+}
+
 /// Makes `copy` hold what `folder` holds. Files whose content is the same are left alone, with
 /// their times; files that an earlier sync brought and that are gone from `folder` are removed;
 /// what a build made in `copy` stays.

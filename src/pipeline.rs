@@ -86,17 +86,27 @@ pub fn build(
     if let Some(product) = find(&folder, &locked, out) {
         return claimed(product, &locked, outputs);
     }
+    let (built, packaged) = make(context, locked, folder)?;
+    let report = audit::check(context, &built, &packaged)?;
+    // What is handed over is handed over whole.
+    context.interrupt.check()?;
+    outputs.claim(&packaged.name.to_string(), &built.locked)?;
+    hand_over(&built, &packaged, report, out, begun.elapsed())
+}
+
+/// From locked inputs to a wheel in a build folder.
+pub(crate) fn make(
+    context: &Context,
+    locked: Locked,
+    folder: BuildFolder,
+) -> Result<(Built, Packaged)> {
     let _hold = context.components.hold()?;
     let patched = patch(context, fetch(context, locked)?, folder)?;
     context.interrupt.check()?;
     let built = compile(context, configure(context, patched)?)?;
     context.interrupt.check()?;
     let packaged = package::package(&built)?;
-    let report = audit::check(context, &built, &packaged)?;
-    // What is handed over is handed over whole.
-    context.interrupt.check()?;
-    outputs.claim(&packaged.name.to_string(), &built.locked)?;
-    hand_over(&built, &packaged, report, out, begun.elapsed())
+    Ok((built, packaged))
 }
 
 /// The product of these inputs, where it was handed over to this folder before and is still there.

@@ -100,7 +100,7 @@ fn downloads(context: &Context, locked: &Locked) -> Result<Vec<PlannedDownload>>
 
 fn torch(context: &Context, torch: &TorchInput) -> Result<Option<PlannedDownload>> {
     let (artifact, parts) = match torch {
-        TorchInput::Locked(torch, _) => (&torch.artifact, Some(TORCH_PARTS)),
+        TorchInput::Locked { torch, .. } => (&torch.artifact, Some(TORCH_PARTS)),
         TorchInput::Whole(artifact) => (artifact, None),
         TorchInput::Wheel { .. } | TorchInput::Folder { .. } => return Ok(None),
     };

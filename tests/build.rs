@@ -113,16 +113,35 @@ fn actions_are_recorded(product: &Value, source: &Path) {
     assert!(!text.contains(store.trim()), "the store's path is in the manifest");
 }
 
+/// With `-lineinfo`, device code names its sources, and with them when they were last changed.
 #[test]
-fn the_bytes_depend_neither_on_the_folder_nor_on_the_sandbox() {
+fn the_bytes_depend_neither_on_folder_time_and_jobs_nor_on_the_sandbox() {
     let workplace = Workplace::new("bytes");
-    let shielded = workplace.build(&workplace.saxpy("one"), "one", &[]);
-    let bare = workplace.build(&workplace.saxpy("another"), "two", &[]);
-    let bare = Run::of(&bare.env("CROSSWHEEL_SANDBOX", "off")).product();
-    let shielded = Run::of(&shielded).product();
-    assert_eq!(shielded["sha256"], bare["sha256"]);
-    let (_, manifest) = manifest(&bare);
-    assert_eq!(manifest["isolation"]["none"]["reason"], "`CROSSWHEEL_SANDBOX` is `off`");
+    let with_lines = |name: &str| {
+        let source = workplace.saxpy(name);
+        let setup = source.join("setup.py");
+        let script = fs_err::read_to_string(&setup).unwrap();
+        let lines = script.replace("\"nvcc\": [", "\"nvcc\": [\"-lineinfo\",");
+        assert_ne!(lines, script);
+        fs_err::write(setup, lines).unwrap();
+        source
+    };
+    let build = workplace.build(&with_lines("one"), "one", &["--jobs", "2"]);
+    let shielded = Run::of(&build).product();
+    let another = with_lines("another");
+    let subject = shielded["wheel"].as_str().unwrap();
+    let words = ["verify", "--format", "json", "--jobs", "1", subject, "--source"];
+    let verify = xtask(words.into_iter().map(Into::into).chain([another.into_os_string()]));
+    let bare = Run::of(&verify.env("CROSSWHEEL_SANDBOX", "off"));
+    assert_eq!(bare.code, Some(0), "{}{}", bare.stdout, bare.stderr);
+    let verdict = bare.json();
+    assert_conforms(&verdict, "verify.schema.json");
+    assert_eq!(verdict["second"]["sha256"], shielded["sha256"]);
+    assert!(verdict["second_isolation"]["none"].is_object(), "{verdict}");
+    let (_, manifest) = manifest(&shielded);
+    let calls = manifest["actions"].as_array().unwrap();
+    let cuda = calls.iter().find(|action| action["kind"] == "compile-cuda").unwrap();
+    assert!(strings(&cuda["command"]).contains(&"-lineinfo"), "{cuda}");
 }
 
 #[test]

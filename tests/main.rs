@@ -22,4 +22,5 @@ mod scripts;
 mod support;
 mod symbols;
 mod toolchain_lock;
+mod verify;
 mod wrapper;

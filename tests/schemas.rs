@@ -12,7 +12,7 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 14] = [
+const VERBS: [(&str, &[&str]); 15] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
     ("build-wheels", &["product", "plan"]),
@@ -27,6 +27,7 @@ const VERBS: [(&str, &[&str]); 14] = [
     ("toolchain list", &["toolchain-list"]),
     ("toolchain lock", &["toolchain-lock"]),
     ("toolchain show", &["toolchain-show"]),
+    ("verify", &["verify"]),
 ];
 
 /// The verbs below this one that have none of their own, and have `--format`.

@@ -175,6 +175,36 @@ fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
 /// Reads all containers of a section; only headers are looked at.
 pub fn parse_section(section: &[u8]) -> Result<Vec<Fatbin>, FatbinError> {
     let mut fatbins = Vec::new();
+    for (start, end) in containers(section)? {
+        let entries = parse_entries(section, start, end)?;
+        fatbins.push(Fatbin { entries: entries.into_iter().map(|piece| piece.entry).collect() });
+    }
+    Ok(fatbins)
+}
+
+/// An entry with the bytes that it is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// What it is.
+    pub entry: Entry,
+    /// Its header, with options and, where there is a line table, the source's name.
+    pub header: &'a [u8],
+    /// Its code as it is stored, without padding.
+    pub code: &'a [u8],
+}
+
+/// The entries of all containers of a section.
+pub fn pieces(section: &[u8]) -> Result<Vec<Piece<'_>>, FatbinError> {
+    let mut pieces = Vec::new();
+    for (start, end) in containers(section)? {
+        pieces.extend(parse_entries(section, start, end)?);
+    }
+    Ok(pieces)
+}
+
+/// Where the entries of each container begin and end.
+fn containers(section: &[u8]) -> Result<Vec<(usize, usize)>, FatbinError> {
+    let mut found = Vec::new();
     let mut offset = 0;
     while let Some(magic) = u32_at(section, offset) {
         if magic == 0 {
@@ -194,27 +224,27 @@ pub fn parse_section(section: &[u8]) -> Result<Vec<Fatbin>, FatbinError> {
         let entries = usize::try_from(size).ok().and_then(|size| start.checked_add(size));
         let end = entries.filter(|&end| end <= section.len());
         let end = end.ok_or(error("the container is longer than its section"))?;
-        fatbins.push(parse_entries(section, start, end)?);
+        found.push((start, end));
         offset = end;
     }
-    Ok(fatbins)
+    Ok(found)
 }
 
-fn parse_entries(section: &[u8], start: usize, end: usize) -> Result<Fatbin, FatbinError> {
-    let mut fatbin = Fatbin::default();
+fn parse_entries(section: &[u8], start: usize, end: usize) -> Result<Vec<Piece<'_>>, FatbinError> {
+    let mut entries = Vec::new();
     let mut offset = start;
     while offset < end {
         let error = |reason| FatbinError { offset, reason };
-        let (entry, length) =
+        let (piece, length) =
             parse_entry(&section[offset..end]).ok_or(error("an entry is cut short"))?;
-        fatbin.entries.push(entry);
+        entries.push(piece);
         offset += length;
     }
-    Ok(fatbin)
+    Ok(entries)
 }
 
-/// One entry and its length with header and payload; `None` where it does not fit.
-fn parse_entry(bytes: &[u8]) -> Option<(Entry, usize)> {
+/// One entry and its length with header, payload and padding; `None` where it does not fit.
+fn parse_entry(bytes: &[u8]) -> Option<(Piece<'_>, usize)> {
     let kind = match u16_at(bytes, 0)? {
         1 => Kind::Ptx,
         2 => Kind::Sass,
@@ -241,5 +271,11 @@ fn parse_entry(bytes: &[u8]) -> Option<(Entry, usize)> {
         (false, false) => Variant::Plain,
     };
     let size = if compression == Compression::None { stored } else { uncompressed };
-    Some((Entry { kind, arch: GpuArch { sm, variant }, compression, stored, size }, length))
+    let entry = Entry { kind, arch: GpuArch { sm, variant }, compression, stored, size };
+    let mut code = &bytes[header..length];
+    let compressed = usize::try_from(u32_at(bytes, 16)?).ok()?;
+    if compression != Compression::None {
+        code = code.get(..compressed).unwrap_or(code);
+    }
+    Some((Piece { entry, header: &bytes[..header], code }, length))
 }

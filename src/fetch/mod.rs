@@ -5,6 +5,7 @@ mod torch;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use torch::read_torch_parts;
 pub use torch::torch_sdk;
 
 use crate::Result;

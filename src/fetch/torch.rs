@@ -16,11 +16,9 @@ use crate::symbols::SymbolIndex;
 use crate::target::Target;
 use crate::torch::TorchError;
 use crate::torch::lock::{LockedTorch, TorchLock};
-use crate::torch::sdk::{self, Libraries, TorchSdk};
-use crate::torch::wheel::no_prefetch;
-
-/// Where the SDK lies in its component.
-const SDK: &str = "sdk";
+use crate::torch::sdk::{self, Libraries, SDK_FOLDER as SDK, TorchSdk};
+use crate::torch::source::is_wanted;
+use crate::torch::wheel::{TorchWheel, no_prefetch};
 
 /// Finds the SDK in the store, or makes it.
 pub fn torch_sdk(context: &Context, target: &Target, input: &TorchInput) -> Result<TorchSdk> {
@@ -32,7 +30,7 @@ pub fn torch_sdk(context: &Context, target: &Target, input: &TorchInput) -> Resu
 
 fn install(context: &Context, target: &Target, input: &TorchInput, into: &Path) -> Result<()> {
     match input {
-        TorchInput::Locked(torch, _) => install_locked(context, target, torch, into),
+        TorchInput::Locked { torch, .. } => install_locked(context, target, torch, into),
         TorchInput::Whole(artifact) => {
             install_file(context, target, whole_wheel(context, artifact)?, into)
         }
@@ -60,12 +58,40 @@ fn install_locked(
         return install_file(context, target, whole_wheel(context, &torch.artifact)?, into);
     };
     let stubs = Libraries::Stubs(&symbols, &torch.python);
-    match open_wheel(context, &torch.artifact)? {
+    match open_parts(context, torch)? {
         Wheel::Local(file) => {
             sdk::install_wheel(file, &mut no_prefetch, stubs, Some(torch.extract), target, into)?;
             Ok(())
         }
         Wheel::Remote(reader) => install_remote(context, target, torch, &symbols, &reader, into),
+    }
+}
+
+/// Reads the members that a build wants of a locked wheel, each whole.
+pub(crate) fn read_torch_parts(
+    context: &Context,
+    torch: &LockedTorch,
+    take: impl FnMut(&str, Vec<u8>) -> Result<(), TorchError>,
+) -> Result<()> {
+    match open_parts(context, torch)? {
+        Wheel::Local(file) => {
+            let mut wheel = TorchWheel::open(file).map_err(TorchError::Zip)?;
+            wheel.read(&mut no_prefetch, is_wanted, take)?;
+        }
+        Wheel::Remote(reader) => {
+            let mut wheel = TorchWheel::open(reader.clone()).map_err(TorchError::Zip)?;
+            wheel.read(&mut prefetch(context, torch, &reader), is_wanted, take)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a bundle brought of a locked wheel, or the wheel.
+fn open_parts(context: &Context, torch: &LockedTorch) -> Result<Wheel> {
+    let parts = context.store.torch_parts(&torch.extract);
+    match parts.is_file() {
+        true => Ok(Wheel::Local(open(&parts)?)),
+        false => open_wheel(context, &torch.artifact),
     }
 }
 
@@ -94,8 +120,21 @@ fn install_remote(
     reader: &RangeReader,
     into: &Path,
 ) -> Result<()> {
+    let stubs = Libraries::Stubs(symbols, &torch.python);
+    let extract = Some(torch.extract);
+    let mut prefetch = prefetch(context, torch, reader);
+    sdk::install_wheel(reader.clone(), &mut prefetch, stubs, extract, target, into)?;
+    Ok(())
+}
+
+/// Fetches the ranges that are about to be read, and tells of it.
+fn prefetch<'a>(
+    context: &'a Context,
+    torch: &'a LockedTorch,
+    reader: &'a RangeReader,
+) -> impl FnMut(&[std::ops::Range<u64>]) -> std::io::Result<()> + 'a {
     let received = AtomicU64::new(0);
-    let mut prefetch = |ranges: &[std::ops::Range<u64>]| {
+    move |ranges| {
         let id = next_id();
         let size = ranges.iter().map(|range| range.end - range.start).sum();
         let file = format!("{} (in part)", torch.artifact.file_name());
@@ -106,11 +145,7 @@ fn install_remote(
         });
         context.reporter.report(Event::DownloadFinished { id });
         result.map_err(std::io::Error::other)
-    };
-    let stubs = Libraries::Stubs(symbols, &torch.python);
-    let extract = Some(torch.extract);
-    sdk::install_wheel(reader.clone(), &mut prefetch, stubs, extract, target, into)?;
-    Ok(())
+    }
 }
 
 fn install_file(

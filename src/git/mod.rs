@@ -87,7 +87,7 @@ impl<'a> Repository<'a> {
         Ok(Self {
             git: capture::find(environment, "git").ok_or(GitError::Missing)?,
             url,
-            folder: context.store.root().join("git").join(Sha256::of(url).short()),
+            folder: folder(&context.store, url),
             store: &context.store,
             environment,
             interrupt: &context.interrupt,
@@ -269,6 +269,17 @@ fn remove_git_files(tree: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The folder of a repository in the store.
+fn folder(store: &Store, url: &str) -> PathBuf {
+    store.root().join("git").join(Sha256::of(url).short())
+}
+
+/// Where the tree of a whole commit is in the store, or would be; `None` for what is no commit.
+pub fn tree_path(store: &Store, url: &str, commit: &str) -> Option<PathBuf> {
+    let whole = commit.len() >= 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
+    whole.then(|| folder(store, url).join(commit))
 }
 
 /// What a commit is: its whole name, and the digest of its tree, as [`tree_digest`] defines it.

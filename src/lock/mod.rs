@@ -19,6 +19,7 @@ pub(crate) use requirements::uv_variables;
 
 pub use includes::CudaHeaders;
 pub use record::{PackageLock, PackageLocks};
+pub(crate) use requirements::keep_log;
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
 pub(crate) use torch::of_index;
@@ -50,6 +51,8 @@ pub struct Locked {
     pub torch: TorchInput,
     /// CUDA libraries whose headers it wants beyond those of the component `cuda`.
     pub libraries: BTreeSet<String>,
+    /// The digest of the target Python's headers, where they are not a component's.
+    pub headers: Option<Sha256>,
     /// The files of the toolchain's components.
     pub toolchain: Vec<Input>,
     /// The digests of the symbol indices that its stubs are made from.
@@ -129,6 +132,7 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let (package, recipe) = package(context, &resolved, &torch)?;
     let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
     let request = toolchain_request(&resolved, &libraries);
+    let headers = request.headers_digest()?;
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
     let PackageLock { identity, source, requirement: requirements, .. } = package;
@@ -139,6 +143,7 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
         recipe,
         torch,
         libraries,
+        headers,
         toolchain,
         symbols,
         requirements,
@@ -291,7 +296,7 @@ struct Inputs<'a> {
     requirements: &'a [Artifact],
     target: &'a Target,
     python: &'a str,
-    headers: Option<&'a Path>,
+    headers: Option<Sha256>,
     local_version: Option<&'a str>,
     time: u64,
 }
@@ -299,7 +304,7 @@ struct Inputs<'a> {
 impl Locked {
     /// The digest of all inputs: equal for builds that give the same bytes.
     pub fn digest(&self) -> Sha256 {
-        let Resolved { target, python, headers, local_version, time, .. } = &self.resolved;
+        let Resolved { target, python, local_version, time, .. } = &self.resolved;
         let inputs = Inputs {
             crosswheel: env!("CARGO_PKG_VERSION"),
             source: &self.source,
@@ -310,7 +315,7 @@ impl Locked {
             requirements: &self.requirements,
             target,
             python,
-            headers: headers.as_deref(),
+            headers: self.headers,
             local_version: local_version.as_deref(),
             time: time.seconds(),
         };

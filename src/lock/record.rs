@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CudaHeaders, Identity, LockError, Source};
+use super::{CudaHeaders, Identity, LockError, Locked, Source};
 use crate::artifact::{Artifact, Sha256};
 use crate::atomic;
 use crate::context::Context;
@@ -33,6 +33,20 @@ pub struct PackageLock {
     pub requirement: Vec<Artifact>,
 }
 
+impl PackageLock {
+    /// The lock from which these inputs come. What its source includes is found out anew.
+    pub(crate) fn of(locked: &Locked) -> Self {
+        Self {
+            request: locked.resolved.request.to_string(),
+            recipe: locked.recipe.requirements_digest(),
+            identity: locked.identity.clone(),
+            source: locked.source.clone(),
+            cuda: None,
+            requirement: locked.requirements.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -51,7 +65,7 @@ pub struct PackageLocks {
 
 impl PackageLocks {
     /// Reads the project's lock.
-    pub(super) fn load(context: &Context) -> Result<Self, LockError> {
+    pub(crate) fn load(context: &Context) -> Result<Self, LockError> {
         let project = read(&context.project.package_lock())?.package;
         Ok(Self { project, folder: context.store.root().join("packages") })
     }
@@ -76,7 +90,7 @@ impl PackageLocks {
     }
 
     /// Remembers a lock in the store, beside those of the same source with another recipe.
-    pub(super) fn remember(&self, locked: PackageLock) -> Result<(), LockError> {
+    pub(crate) fn remember(&self, locked: PackageLock) -> Result<(), LockError> {
         fs_err::create_dir_all(&self.folder)?;
         let path = self.path(&locked.request);
         let mut all = read(&path)?.package;

@@ -64,7 +64,7 @@ pub(super) fn discover(
 }
 
 /// Keeps of the folder of a failed build script what its error names.
-fn keep_log(scratch: TempDir) -> std::io::Result<()> {
+pub(crate) fn keep_log(scratch: TempDir) -> std::io::Result<()> {
     let folder = BuildFolder::new(scratch.path());
     if !folder.log().exists() {
         return Ok(());

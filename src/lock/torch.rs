@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::LockError;
 use crate::Result;
 use crate::artifact::{Artifact, Sha256};
@@ -14,10 +16,16 @@ use crate::torch::sdk;
 use crate::torch::source::TorchSource;
 
 /// A torch by its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TorchInput {
-    /// A wheel of `torch.lock`; with the digest of the symbol index that stands for its libraries.
-    Locked(Box<LockedTorch>, Sha256),
+    /// A wheel of `torch.lock`, of which parts are fetched.
+    Locked {
+        /// The wheel, and the digest of what is taken of it.
+        torch: Box<LockedTorch>,
+        /// The digest of the symbol index that stands for its libraries.
+        symbols: Sha256,
+    },
     /// A wheel of the index that is fetched whole.
     Whole(Artifact),
     /// A wheel on disk.
@@ -40,7 +48,7 @@ impl TorchInput {
     /// The digest by which the store keeps the SDK made of it.
     pub fn digest(&self) -> Sha256 {
         match self {
-            Self::Locked(torch, symbols) => sdk::locked_digest(torch, Some(*symbols)),
+            Self::Locked { torch, symbols } => sdk::locked_digest(torch, Some(*symbols)),
             Self::Whole(artifact) => sdk::wheel_digest(artifact.sha256),
             Self::Wheel { sha256, .. } => sdk::wheel_digest(*sha256),
             Self::Folder { digest, .. } => *digest,
@@ -68,7 +76,7 @@ fn lock_release(context: &Context, resolved: &Resolved, version: &str) -> Result
     let lock = TorchLock::load(&context.project.toolchains())?;
     match (lock.find(version, arch, python), lock.symbols(version, arch)) {
         (Some(torch), Some(symbols)) if !resolved.full_torch => {
-            Ok(TorchInput::Locked(Box::new(torch.clone()), symbols))
+            Ok(TorchInput::Locked { torch: Box::new(torch.clone()), symbols })
         }
         (Some(torch), _) => Ok(TorchInput::Whole(torch.artifact.clone())),
         (None, _) => Ok(TorchInput::Whole(of_index(context, arch, python, version)?)),

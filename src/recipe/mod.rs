@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use pep440_rs::Version;
 use pep508_rs::PackageName;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::artifact::Sha256;
 use crate::audit::Waiver;
@@ -20,7 +20,7 @@ use crate::error::{Class, Diagnose};
 use written::Written;
 
 /// A recipe, resolved for one version and one target. A package without one has the default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Recipe {
     /// Variables of the build's processes, beside and over those that crosswheel sets.

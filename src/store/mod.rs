@@ -9,6 +9,8 @@
 //! git/<digest of a URL>/          a bare repository, and trees of its commits
 //! components/<name>-<digest>/     unpacked, read-only, with a listing beside it
 //! audits/                         what was found in large wheels, and symbols of torches
+//! torch-parts/<digest>.zip         what a bundle brought of a torch wheel
+//! trees/<digest>/                 a source tree that a bundle brought
 //! locks/<name>                    empty files, locked while someone makes the thing of that name
 //! ```
 
@@ -70,6 +72,12 @@ impl Store {
         self.root.join("downloads").join(&digits[..2]).join(digits)
     }
 
+    /// Where the parts of a torch wheel with this digest of its members are, or would be: a zip
+    /// archive that came with a bundle.
+    pub fn torch_parts(&self, extract: &Sha256) -> PathBuf {
+        self.root.join("torch-parts").join(format!("{extract}.zip"))
+    }
+
     /// A download that is there. It was verified when it arrived, and is not read again: see
     /// [`Store::verified_blob`].
     pub fn blob(&self, sha256: &Sha256) -> Option<PathBuf> {
@@ -89,8 +97,8 @@ impl Store {
 
     /// The folders of the store that can be removed as a whole: everything in them is made again
     /// when it is needed.
-    pub fn areas(&self) -> [(&'static str, PathBuf); 6] {
-        ["audits", "builds", "downloads", "git", "named", "uv-cache"]
+    pub fn areas(&self) -> [(&'static str, PathBuf); 8] {
+        ["audits", "builds", "downloads", "git", "named", "torch-parts", "trees", "uv-cache"]
             .map(|name| (name, self.root.join(name)))
     }
 

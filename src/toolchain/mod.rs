@@ -20,7 +20,7 @@ mod wheels;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use error::ToolchainError;
 pub use provision::{Fetch, Provisioner, Request};
@@ -95,7 +95,7 @@ pub struct TargetPython {
 }
 
 /// One component of a toolchain, as the manifest names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentRef {
     /// Such as `gcc`.
     pub name: String,

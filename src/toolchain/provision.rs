@@ -52,10 +52,17 @@ pub struct Request<'a> {
     pub libraries: &'a BTreeSet<String>,
 }
 
+impl Request<'_> {
+    /// The digest of the headers given, where they are not a component's.
+    pub fn headers_digest(&self) -> Result<Option<Sha256>, ToolchainError> {
+        let given = |path| Given::new(path, self.python, self.target.arch).digest();
+        self.headers.map(given).transpose()
+    }
+}
+
 /// A component on its way into the store.
 struct Planned<'a> {
     source: &'a Source,
-    digest: Sha256,
     key: Key,
 }
 
@@ -76,6 +83,17 @@ impl Provisioner<'_> {
             symbols.extend(self.source(&name, request)?.locked.symbols);
         }
         Ok(symbols)
+    }
+
+    /// The components of a toolchain, whether they are in the store or not, sorted by name.
+    pub fn refs(&self, request: &Request<'_>) -> Result<Vec<ComponentRef>, ToolchainError> {
+        let runtime = self.source(RUNTIME, request)?.runtime_digest();
+        let mut refs = Vec::new();
+        for name in with_relocation(&names(request)) {
+            refs.push(self.source(name, request)?.component_ref(runtime));
+        }
+        refs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(refs)
     }
 
     /// Of [`Provisioner::inputs`] those of components that are not in the store yet.
@@ -165,7 +183,7 @@ impl Provisioner<'_> {
         let plan = |name: &str| -> Result<Planned<'_>, ToolchainError> {
             let source = self.source(name, request)?;
             let key = source.key(runtime, self.components);
-            Ok(Planned { source, digest: source.digest(runtime), key })
+            Ok(Planned { source, key })
         };
         let tools = RELOCATION.iter().map(|name| plan(name)).collect::<Result<Vec<_>, _>>()?;
         let planned = names.iter().map(|name| plan(name)).collect::<Result<Vec<_>, _>>()?;
@@ -195,7 +213,8 @@ impl Provisioner<'_> {
             };
             installed.extend(self.unpack(&second, &blobs, Some(&relocation))?);
         }
-        let mut refs: Vec<_> = everything.iter().map(|plan| plan.component_ref()).collect();
+        let mut refs: Vec<_> =
+            everything.iter().map(|plan| plan.source.component_ref(runtime)).collect();
         refs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((installed, refs))
     }
@@ -253,16 +272,6 @@ fn names(request: &Request<'_>) -> Vec<String> {
 /// With what they are relocated with.
 fn with_relocation(names: &[String]) -> impl Iterator<Item = &str> {
     RELOCATION.into_iter().chain(names.iter().map(String::as_str))
-}
-
-impl Planned<'_> {
-    fn component_ref(&self) -> ComponentRef {
-        ComponentRef {
-            name: self.source.spec.key.name.clone(),
-            version: self.source.locked.version().to_owned(),
-            digest: self.digest,
-        }
-    }
 }
 
 /// Runs a function on each item at once, and returns the results in the items' order.

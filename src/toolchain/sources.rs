@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::ToolchainError;
 use super::lock::{ComponentsLock, LockedComponent};
 use super::spec::{ComponentSpec, Components, Wanted};
-use super::{cuda, stubs};
+use super::{ComponentRef, cuda, stubs};
 use crate::artifact::{Artifact, Sha256};
 use crate::store::{Components as ComponentStore, Key};
 use crate::symbols::SymbolIndex;
@@ -161,6 +161,15 @@ impl Source {
     /// The digest of the component that others are relocated to, which is not relocated itself.
     pub fn runtime_digest(&self) -> Sha256 {
         self.digest(Sha256::of([]))
+    }
+
+    /// How manifests name it; `runtime` is the runtime's digest.
+    pub fn component_ref(&self, runtime: Sha256) -> ComponentRef {
+        ComponentRef {
+            name: self.spec.key.name.clone(),
+            version: self.locked.version().to_owned(),
+            digest: self.digest(runtime),
+        }
     }
 
     /// Under which key a store keeps it: what is relocated holds the runtime's path, so it is

@@ -24,6 +24,8 @@ use crate::target::Target;
 
 /// What a store calls the component of an SDK.
 pub const SDK_COMPONENT: &str = "torch";
+/// Where the SDK lies in its component.
+pub const SDK_FOLDER: &str = "sdk";
 
 /// Changes with what an installation consists of, so that older ones are not taken for it.
 const LAYOUT: &str = "crosswheel torch sdk 1";

@@ -1,5 +1,6 @@
 //! What a wrapper is told: `tools.json`, beside the wrappers of one build.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,33 @@ fn link_flags(cuda: &Path) -> Vec<String> {
     vec![format!("-L{}", stubs.display()), rpath_link]
 }
 
+/// What stands for folders of this machine. A component's folder is called by its name alone: the
+/// key behind it depends on where the store is, as relocated executables do.
+fn prefix_map(
+    toolchain: &Toolchain,
+    build: &Path,
+    store: &Path,
+    torch: &Path,
+) -> Vec<(PathBuf, PathBuf)> {
+    let components = store.join("components");
+    let paths = [&toolchain.cxx, &toolchain.sysroot, &toolchain.cuda].into_iter();
+    let paths = paths.chain(&toolchain.cuda_include).chain(&toolchain.target_python.include);
+    let keys = paths.filter_map(|path| path.strip_prefix(&components).ok()?.iter().next());
+    let keys: BTreeSet<&str> = keys.filter_map(|key| key.to_str()).collect();
+    let named = keys.into_iter().filter_map(|key| {
+        let (name, _) = key.rsplit_once('-')?;
+        let canonical = Path::new(CANONICAL_STORE).join("components").join(name);
+        Some((components.join(key), canonical))
+    });
+    let mut map = vec![
+        (build.to_owned(), PathBuf::from(CANONICAL_BUILD)),
+        (torch.to_owned(), PathBuf::from(CANONICAL_TORCH)),
+    ];
+    map.extend(named);
+    map.push((store.to_owned(), PathBuf::from(CANONICAL_STORE)));
+    map
+}
+
 impl Config {
     /// The configuration for a provisioned toolchain, with the build folder, the store and the
     /// torch SDK, all as the build calls them.
@@ -104,11 +132,7 @@ impl Config {
             binutils: Some(toolchain.binutils.clone()),
             sms: toolchain.target.sm.clone(),
             jobs,
-            prefix_map: vec![
-                (build.to_owned(), PathBuf::from(CANONICAL_BUILD)),
-                (torch.root.clone(), PathBuf::from(CANONICAL_TORCH)),
-                (store.to_owned(), PathBuf::from(CANONICAL_STORE)),
-            ],
+            prefix_map: prefix_map(toolchain, build, store, &torch.root),
             compile_flags: Vec::new(),
             link_flags: link_flags(&toolchain.cuda),
             nvcc_flags: Vec::new(),

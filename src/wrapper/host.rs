@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::client::{Call, Subject};
 use super::response::{expand_at_files, has_extension};
-use super::{Config, WrapperError};
+use super::{Config, WrapperError, lines};
 use crate::actions::Kind;
 use crate::environment::Environment;
 
@@ -86,7 +86,12 @@ pub(super) fn run(
         Language::C => &config.tools.cc,
         Language::Cxx => &config.tools.cxx,
     };
-    call(config, tool, args, nested)?.run(config, environment)
+    let markers = if nested { lines::output(&args) } else { None };
+    let code = call(config, tool, args, nested)?.run(config, environment)?;
+    if let Some(file) = markers.filter(|_| code == 0) {
+        lines::rename(config, environment.current_dir(), &file)?;
+    }
+    Ok(code)
 }
 
 fn call<'a>(
@@ -213,6 +218,7 @@ fn parse(config: &Config, args: Vec<OsString>) -> CommandLine {
                 line.args.push(arg);
                 line.args.extend(args.next());
             }
+            _ if lines::is_option(&arg) => {}
             _ => other(&mut line, arg, &text),
         }
     }

@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod host;
 mod install;
+mod lines;
 mod narrow;
 mod ninja;
 mod nvcc;

@@ -6,12 +6,12 @@ use std::path::Path;
 use super::client::{Call, Subject};
 use super::narrow::{Code, Gencode, NVCC_DEFAULT, narrow, shorthand};
 use super::response::{has_extension, read, split};
-use super::{Arch, Config, InvalidArch, WrapperError};
+use super::{Arch, Config, InvalidArch, WrapperError, lines};
 use crate::actions::Kind;
 use crate::environment::Environment;
 
 /// What nvcc compiles (nvcc manual, "Supported Input File Suffixes").
-const SOURCES: [&str; 7] = ["cu", "c", "cc", "cxx", "cpp", "C", "c++"];
+pub(super) const SOURCES: [&str; 7] = ["cu", "c", "cc", "cxx", "cpp", "C", "c++"];
 
 /// Flags by the environment (nvcc manual, "NVCC Environment Variables"): narrowed with the rest,
 /// then kept from the real nvcc.
@@ -72,7 +72,11 @@ pub(super) fn run(
     let nvcc = config.nvcc();
     let words = |name| environment.text(name).map(split).unwrap_or_default();
     let args = [words(PREPEND), args, words(APPEND)].concat();
-    call(config, &nvcc, ccbin, args)?.run(config, environment)
+    let mut call = call(config, &nvcc, ccbin, args)?;
+    if lines::wanted(&call.args) {
+        lines::make_relative(config, environment.current_dir(), &mut call.args);
+    }
+    call.run(config, environment)
 }
 
 fn call<'a>(
@@ -93,6 +97,9 @@ fn call<'a>(
     }
     if kind == Kind::CompileCuda {
         args.extend(stable_names(config, &line));
+        if lines::wanted(&line.args) {
+            args.extend(["-Xcompiler".into(), lines::OPTION.into()]);
+        }
         args.extend(config.nvcc_flags.iter().map(OsString::from));
     }
     let gencodes = line.narrowed(config)?;

@@ -32,6 +32,8 @@ pub const STALLED: u8 = 12;
 pub const MEMORY: u8 = 13;
 /// No space is left on a disk.
 pub const DISK_FULL: u8 = 14;
+/// A second build of the same inputs gave another wheel.
+pub const IRREPRODUCIBLE: u8 = 15;
 /// Stopped by the user or a signal (128 + SIGINT).
 pub const INTERRUPTED: u8 = 130;
 

@@ -23,6 +23,11 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// Whether none is given.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.files.is_empty()
+    }
+
     /// All of them: those of the command line, then those of files; of `crosswheel.toml` where
     /// there are none.
     fn read(&self, session: &Session) -> anyhow::Result<Vec<Request>> {

@@ -26,6 +26,9 @@ pub struct Args {
     /// Where the wheels and their manifests go
     #[arg(long, value_name = "DIR", default_value = "dist")]
     out: PathBuf,
+    /// Take the inputs from a bundle that `fetch --bundle` wrote, and nothing from the network
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
     /// Stop a build script that for so long printed nothing and ran no compiler: such as 90s, 2h
     /// or never [default: 30m]
     #[arg(long, value_name = "TIME")]
@@ -44,7 +47,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let session = Session::open(&args.session)?;
+    let (session, _) = Session::with_bundle(&args.session, args.bundle.as_deref())?;
     let out = session.context.environment.current_dir().join(&args.out);
     let mut builds = args.selection.builds(&session, &args.requests)?;
     for (_, options) in &mut builds {

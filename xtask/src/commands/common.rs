@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crosswheel::bundle::{self, Unbundled};
 use crosswheel::context::{Context, Setup};
 use crosswheel::environment::Environment;
 use crosswheel::exec::Interrupt;
@@ -58,6 +59,24 @@ pub struct Session {
 }
 
 impl Session {
+    /// Opens the store and the project that this executable was built from, and brings what is in
+    /// a bundle into the store. With a bundle, no network is used.
+    pub fn with_bundle(
+        args: &SessionArgs,
+        bundle: Option<&Path>,
+    ) -> anyhow::Result<(Self, Unbundled)> {
+        let offline = args.offline || bundle.is_some();
+        let session = Self::open(&SessionArgs { offline, ..args.clone() })?;
+        let unbundled = match bundle {
+            Some(path) => {
+                let path = session.context.environment.current_dir().join(path);
+                bundle::read(&session.context, &path)?
+            }
+            None => Unbundled::default(),
+        };
+        Ok((session, unbundled))
+    }
+
     /// Opens the store and the project that this executable was built from.
     pub fn open(args: &SessionArgs) -> anyhow::Result<Self> {
         let environment = Environment::from_process();

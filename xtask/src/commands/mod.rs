@@ -15,6 +15,7 @@ mod store;
 mod test;
 mod toolchain;
 mod toolchain_lock;
+mod verify;
 
 pub use common::{Headers, Session, print_json};
 
@@ -32,6 +33,8 @@ enum Command {
     BuildWheels(build_wheels::Args),
     /// Gets everything that a later build without a network needs
     Fetch(fetch::Args),
+    /// Builds a wheel again from its manifest, and compares
+    Verify(verify::Args),
     /// Locks the packages of crosswheel.toml anew
     Lock(lock::Args),
     /// Says what wheels and shared objects need and hold, and whether a target has it
@@ -56,6 +59,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::BuildWheels(args) => build_wheels::run(&args),
         Command::Fetch(args) => fetch::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
