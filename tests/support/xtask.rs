@@ -124,6 +124,17 @@ impl Workplace {
         self.fixture("saxpy", name)
     }
 
+    /// A project with this repository's toolchains and one recipe.
+    pub fn project(&self, package: &str, recipe: &str) -> PathBuf {
+        let project = self.path("project");
+        let folder = project.join("patches").join(package);
+        fs_err::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(repository().join("toolchains"), project.join("toolchains"))
+            .unwrap();
+        fs_err::write(folder.join("recipe.toml"), recipe).unwrap();
+        project
+    }
+
     /// A copy of a folder of `tests/fixtures`.
     pub fn fixture(&self, fixture: &str, name: &str) -> PathBuf {
         let fixture = repository().join("tests/fixtures").join(fixture);
