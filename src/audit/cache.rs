@@ -13,7 +13,7 @@ use crate::artifact::Sha256;
 use crate::atomic;
 use crate::store::Store;
 
-/// Counts up when [`inspect`] finds more, or something else, in the same file.
+/// Counts up when [`inspect()`] finds more, or something else, in the same file.
 const FORMAT: u32 = 2;
 /// What the store calls the folder.
 const FOLDER: &str = "audits";
