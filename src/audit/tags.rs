@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::closure::is_python;
 use super::elf::Elf;
 use super::floors::{Needs, SymbolSet, SymbolVersion};
 use crate::package::WheelTags;
@@ -196,13 +197,18 @@ pub fn module_abi(path: &str) -> ModuleAbi {
 
 /// The Python and ABI tags of a wheel with these extension modules. `built` are the tags of the
 /// wheel that the backend made, which know the lowest Python of an abi3 module and, for a module
-/// whose name does not say, the one it was built for. `None` where the modules contradict each
-/// other.
+/// whose name does not say, the one it was built for. A library that is no module, but takes symbols
+/// from Python, is for the Python that it was built for too. `None` where the modules contradict
+/// each other.
 pub fn python_tags<'a>(
     modules: impl IntoIterator<Item = (&'a str, &'a Elf)>,
     built: &WheelTags,
 ) -> Option<(String, String)> {
-    let extensions = modules.into_iter().filter(|(_, elf)| elf.python_module.is_some());
+    let built_for = built.python.iter().find(|tag| tag.starts_with("cp"));
+    let takes_from_python = |elf: &Elf| elf.undefined.iter().any(|s| is_python(&s.name));
+    let extensions = modules.into_iter().filter(|(_, elf)| {
+        elf.python_module.is_some() || built_for.is_some() && takes_from_python(elf)
+    });
     let abis: BTreeSet<ModuleAbi> = extensions.map(|(path, _)| module_abi(path)).collect();
     let versions: Vec<&String> = abis
         .iter()
@@ -211,7 +217,6 @@ pub fn python_tags<'a>(
             _ => None,
         })
         .collect();
-    let built_for = built.python.iter().find(|tag| tag.starts_with("cp"));
     match (&versions[..], abis.contains(&ModuleAbi::Unmarked)) {
         ([tag], _) => Some((tag.trim_end_matches('t').to_owned(), (*tag).clone())),
         ([], true) => {
@@ -230,6 +235,7 @@ pub fn python_tags<'a>(
 mod tests {
     use std::collections::BTreeMap as Needed;
 
+    use super::super::elf::Symbol;
     use super::*;
 
     fn needs(versions: &[&str]) -> Needs {
@@ -316,5 +322,22 @@ mod tests {
         ] {
             assert_eq!(python(modules, built).as_deref(), expected, "{modules:?} {built:?}");
         }
+    }
+
+    #[test]
+    fn a_library_that_takes_symbols_from_python_is_for_one_python() {
+        let mut library = module(None);
+        library.undefined.push(Symbol {
+            name: "_PyThreadState_UncheckedGet".to_owned(),
+            version: None,
+            library: None,
+            weak: false,
+        });
+        let tags = |python: &str, abi: &str| {
+            let built = WheelTags::new(python, abi, "linux_aarch64");
+            python_tags([("torch_x/_x_cuda.so", &library)], &built)
+        };
+        assert_eq!(tags("cp311", "cp311"), Some(("cp311".to_owned(), "cp311".to_owned())));
+        assert_eq!(tags("py3", "none"), Some(("py3".to_owned(), "none".to_owned())));
     }
 }
