@@ -179,6 +179,9 @@ impl Diagnose for VerifyError {
                 "the wheel was changed or replaced after it was built".to_owned()
             }
             Self::Inputs { changed } => hint(changed),
+            Self::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                "give a wheel with its manifest beside it, or the manifest itself".to_owned()
+            }
             Self::Io(_) => return None,
         })
     }
