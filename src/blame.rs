@@ -116,13 +116,13 @@ fn describe(failure: &Failure) -> String {
         Failure::Failed { kind, label, source, exit, said } => (kind, label, source, exit, said),
     };
     let name = match (kind, source) {
-        (Kind::Link, _) | (_, None) => label.as_str(),
+        (Kind::Link | Kind::CompileRust, _) | (_, None) => label.as_str(),
         (_, Some(source)) => in_tree(source),
     };
     let (does_not, was) = match kind {
         Kind::Link => ("link", "linked"),
         Kind::Preprocess => ("pass the preprocessor", "preprocessed"),
-        Kind::Compile | Kind::CompileCuda => ("compile", "compiled"),
+        Kind::Compile | Kind::CompileCuda | Kind::CompileRust => ("compile", "compiled"),
     };
     let mut text = match failure.cause() {
         Cause::Killed(program) => {
