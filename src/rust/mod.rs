@@ -11,6 +11,7 @@ mod cargo_lock;
 mod compiler;
 mod crates;
 mod error;
+pub(crate) mod hints;
 mod home;
 mod manifests;
 mod tools;

@@ -62,6 +62,7 @@ fn cmake(tools: &Installed, toolchain: &Toolchain, view: &View) -> String {
     seen.cc = inside(&format!("{gnu}-gcc"));
     seen.cxx = inside(&format!("{gnu}-g++"));
     seen.cuda = view.inside(&tools.cuda);
-    seen.ninja = inside("ninja");
-    seen.cmake()
+    // CMake takes the ninja in `PATH`: for its trials, a file like this cannot tell it another.
+    let ninja = |line: &&str| !line.contains("CMAKE_MAKE_PROGRAM");
+    seen.cmake().split_inclusive('\n').filter(ninja).collect()
 }
