@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use crate::Result;
 use crate::actions::{CostBook, Finished, Server, ServerOptions};
 use crate::blame::BuildError;
@@ -26,7 +28,7 @@ use crate::recipe::Recipe;
 use crate::resolve::Resolved;
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
-use crate::wrapper;
+use crate::{rust, wrapper};
 
 /// A build that is ready to run.
 pub struct Configured {
@@ -94,6 +96,21 @@ impl BuildFolder {
         self.0.join("tools")
     }
 
+    /// The crates that stand for their registry.
+    pub fn crates(&self) -> PathBuf {
+        self.0.join("crates")
+    }
+
+    /// cargo's configuration.
+    pub fn cargo_home(&self) -> PathBuf {
+        self.0.join("cargo")
+    }
+
+    /// What cargo compiles.
+    pub fn cargo_target(&self) -> PathBuf {
+        self.0.join("cargo-target")
+    }
+
     /// What the backend makes.
     pub fn wheels(&self) -> PathBuf {
         self.0.join("wheels")
@@ -122,6 +139,9 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
     let recipe = &fetched.locked.recipe;
     let wheels = &fetched.wheels;
+    if let Some(rust) = &fetched.locked.rust {
+        rust::prepare(&folder, &rust.crates, &fetched.crates)?;
+    }
     let bench = Workbench::create(context, resolved, recipe, &toolchain, &torch, wheels, &folder)?;
     Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, bench })
 }
@@ -152,9 +172,13 @@ impl Workbench {
         let tools = folder.tools();
         let supervisor = wrapper::install_sandbox(&tools, &context.executable)?;
         let isolation = context.isolation(&supervisor, folder.root())?;
-        let sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
+        let mut sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
             .torch(&torch.python_path)
             .store(context.store.root());
+        if let Some(rust) = &toolchain.rust {
+            // The machine's own, which the sandbox may hide otherwise.
+            sandbox = sandbox.readable(&rust.root);
+        }
         let view = sandbox.view();
         let mut config = wrapper::Config::new(
             &toolchain.renamed(|path| view.inside(path)),
@@ -169,6 +193,13 @@ impl Workbench {
         config.socket = Some(view.inside(&folder.socket()));
         let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
         let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
+        let rust = match &toolchain.rust {
+            Some(tools) => {
+                rust::install(context, tools, &installed, toolchain, view)?;
+                rust::variables(folder, &installed, toolchain, view)
+            }
+            None => IndexMap::new(),
+        };
         let server = Server::start(ServerOptions {
             socket: folder.socket(),
             log: folder.actions(),
@@ -193,6 +224,7 @@ impl Workbench {
         };
         let launch = |invocation: &Invocation| run(context, &sandbox, invocation);
         let mut environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
+        environment.set(rust);
         let own = recipe.environment.iter().map(|(name, value)| (name.clone(), value.into()));
         environment.set(own);
         let (jobs, max_silence) = (resolved.jobs, resolved.max_silence);
@@ -212,7 +244,7 @@ impl Workbench {
             environment: &self.environment,
             system,
             source: &self.folder.source(),
-            settings: &indexmap::IndexMap::new(),
+            settings: &IndexMap::new(),
             log: &self.folder.log(),
             launch: &|invocation| {
                 let command = self.sandbox.command(&invocation.program, &invocation.dir)?;
@@ -223,7 +255,7 @@ impl Workbench {
     }
 
     /// The variables of the build's processes.
-    pub fn variables(&self) -> &indexmap::IndexMap<String, OsString> {
+    pub fn variables(&self) -> &IndexMap<String, OsString> {
         self.environment.variables()
     }
 

@@ -22,6 +22,7 @@ use crate::exec::Isolation;
 use crate::lock::{Identity, Locked, Source, TorchInput};
 use crate::package::Packaged;
 use crate::recipe::Recipe;
+use crate::rust::RustInputs;
 use crate::target::Target;
 use crate::toolchain::{ComponentRef, TargetPython};
 use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH};
@@ -87,6 +88,9 @@ pub struct Resolution {
     pub headers: Option<GivenHeaders>,
     /// CUDA libraries whose headers it got beyond the toolkit's.
     pub libraries: BTreeSet<String>,
+    /// Its crates and what compiled them, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<RustInputs>,
     /// The digests of the symbol indices that stubs were made from, in the components' order.
     pub symbols: Vec<Sha256>,
     /// The time of everything that was written, in seconds since 1970.
@@ -211,6 +215,7 @@ impl Resolution {
             torch: locked.torch.clone(),
             headers: headers.map(|(path, digest)| GivenHeaders { path, digest }),
             libraries: locked.libraries.clone(),
+            rust: locked.rust.clone(),
             symbols: locked.symbols.clone(),
             source_date_epoch: resolved.time.seconds(),
         }

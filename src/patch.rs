@@ -148,7 +148,11 @@ fn is_executable(metadata: &std::fs::Metadata) -> bool {
 
 fn files_of(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let entries = WalkDir::new(folder).into_iter().filter_entry(|entry| {
-        entry.depth() == 0 || !LEFT_OUT.iter().any(|name| entry.file_name() == *name)
+        entry.depth() == 0
+            || !(LEFT_OUT.iter().any(|name| entry.file_name() == *name)
+                // What tools say that they can make again, such as cargo's `target`
+                // (bford.info/cachedir).
+                || entry.path().join("CACHEDIR.TAG").is_file())
     });
     let mut files = BTreeSet::new();
     for entry in entries {
@@ -198,6 +202,8 @@ mod tests {
         let first = tree_digest(root.path()).unwrap();
         let handle = fs_err::OpenOptions::new().append(true).open(&file).unwrap();
         handle.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        fs_err::create_dir(root.path().join("target")).unwrap();
+        fs_err::write(root.path().join("target/CACHEDIR.TAG"), "Signature").unwrap();
         fs_err::create_dir(root.path().join(".git")).unwrap();
         fs_err::write(root.path().join(".git/HEAD"), "x").unwrap();
         assert_eq!(tree_digest(root.path()).unwrap(), first);

@@ -137,6 +137,7 @@ fn toolchain(folder: &Path) -> Toolchain {
             include: vec![path("include/python3.12")],
             source: "fixture".to_owned(),
         },
+        rust: None,
         ninja: PathBuf::new(),
         uv: PathBuf::new(),
         components: Vec::new(),

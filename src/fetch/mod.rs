@@ -16,7 +16,7 @@ use crate::lock::{Locked, Source, toolchain_request};
 use crate::report::Step;
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
-use crate::{git, patch, unpack};
+use crate::{git, patch, rust, unpack};
 
 /// Every input, on disk.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Fetched {
     pub torch: TorchSdk,
     /// The wheels of the build environment, in the store.
     pub wheels: Vec<PathBuf>,
+    /// The archives of its crates, in the store, in the order of the lock.
+    pub crates: Vec<PathBuf>,
 }
 
 /// A file that could not be brought into place.
@@ -51,9 +53,13 @@ pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
     }
     let wheels = named_wheels(context, &locked.requirements)?;
     let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;
-    let request = toolchain_request(&locked.resolved, &locked.libraries);
+    let request = toolchain_request(&locked.resolved, &locked.libraries, locked.rust.as_ref());
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
-    Ok(Fetched { locked, toolchain, torch, wheels })
+    let crates = match &locked.rust {
+        Some(rust) => rust::fetch(context, &locked.source, &rust.crates)?,
+        None => Vec::new(),
+    };
+    Ok(Fetched { locked, toolchain, torch, wheels, crates })
 }
 
 /// Downloads wheels and returns them under their file names, by which installers go.

@@ -33,6 +33,7 @@ use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
 use crate::resolve::Resolved;
+use crate::rust::{self, Compiler, RustInputs};
 use crate::target::Target;
 use crate::toolchain;
 
@@ -59,6 +60,8 @@ pub struct Locked {
     pub symbols: Vec<Sha256>,
     /// The wheels of the build environment.
     pub requirements: Vec<Artifact>,
+    /// Its crates and what compiles them, where it has any.
+    pub rust: Option<RustInputs>,
 }
 
 /// Why inputs cannot be locked.
@@ -131,7 +134,9 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let torch = torch::lock(context, &resolved)?;
     let (package, recipe) = package(context, &resolved, &torch)?;
     let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
-    let request = toolchain_request(&resolved, &libraries);
+    let compiler = || Compiler::choose(context, resolved.target.arch);
+    let rust = package.rust.clone().map(|crates| RustInputs { compiler: compiler(), crates });
+    let request = toolchain_request(&resolved, &libraries, rust.as_ref());
     let headers = request.headers_digest()?;
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
@@ -147,6 +152,7 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
         toolchain,
         symbols,
         requirements,
+        rust,
     })
 }
 
@@ -160,7 +166,9 @@ fn package(
     let found = locks.find(&resolved.request)?;
     for locked in &found {
         let recipe = find_recipe(context, resolved, &locked.identity)?;
-        if recipe.requirements_digest() == locked.recipe {
+        // One from before crates were locked lacks them.
+        let whole = locked.rust.is_some() || !rust::is_driven_by(&locked.requirement);
+        if whole && recipe.requirements_digest() == locked.recipe {
             return Ok((with_headers(context, &locks, &found, locked.clone())?, recipe));
         }
     }
@@ -240,7 +248,7 @@ fn look_up(
     torch: &TorchInput,
     source: Source,
 ) -> Result<(PackageLock, Recipe)> {
-    let Discovered { identity, recipe, cuda, wheels } =
+    let Discovered { identity, recipe, cuda, wheels, crates } =
         requirements::discover(context, resolved, &source, torch)?;
     let locked = PackageLock {
         request: resolved.request.to_string(),
@@ -249,6 +257,7 @@ fn look_up(
         source,
         cuda: Some(cuda),
         requirement: wheels,
+        rust: crates,
     };
     Ok((locked, recipe))
 }
@@ -271,16 +280,19 @@ fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> R
     Ok(found.recipe)
 }
 
-/// The toolchain that a build needs, with the headers of these CUDA libraries.
+/// The toolchain that a build needs, with the headers of these CUDA libraries, and with Rust where
+/// there are crates.
 pub fn toolchain_request<'a>(
     resolved: &'a Resolved,
     libraries: &'a BTreeSet<String>,
+    rust: Option<&'a RustInputs>,
 ) -> toolchain::provision::Request<'a> {
     toolchain::provision::Request {
         target: &resolved.target,
         python: &resolved.python,
         headers: resolved.headers.as_deref(),
         libraries,
+        rust: rust.map(|rust| &rust.compiler),
     }
 }
 
@@ -299,6 +311,8 @@ struct Inputs<'a> {
     headers: Option<Sha256>,
     local_version: Option<&'a str>,
     time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rust: Option<&'a RustInputs>,
 }
 
 impl Locked {
@@ -318,6 +332,7 @@ impl Locked {
             headers: self.headers,
             local_version: local_version.as_deref(),
             time: time.seconds(),
+            rust: self.rust.as_ref(),
         };
         Sha256::of(serde_json::to_vec(&inputs).expect("strings and numbers serialise"))
     }

@@ -24,6 +24,7 @@ use crate::python::undeclared::provider;
 use crate::recipe::Recipe;
 use crate::report::{Event, Step};
 use crate::resolve::Resolved;
+use crate::rust::{self, Crates};
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
 
@@ -41,6 +42,8 @@ pub(super) struct Discovered {
     pub(super) cuda: CudaHeaders,
     /// The wheels of its build environment.
     pub(super) wheels: Vec<Artifact>,
+    /// Its crates, where it is built with Rust.
+    pub(super) crates: Option<Crates>,
 }
 
 /// Resolves both kinds, with a build environment made for the purpose.
@@ -121,12 +124,14 @@ fn discover_in(
     let recipe = find_recipe(context, resolved, &identity)?;
     let cuda = cuda_headers(context, &folder.source())?;
     let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
-    let request = toolchain_request(resolved, &libraries);
+    let request = toolchain_request(resolved, &libraries, None);
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
-    let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
+    let step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
-    Ok(Discovered { identity, recipe, cuda, wheels })
+    drop(step);
+    let crates = rust::is_driven_by(&wheels).then(|| rust::lock(context, &folder.source()));
+    Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
 }
 
 struct Requirements<'a> {

@@ -14,10 +14,12 @@ mod narrow;
 mod ninja;
 mod nvcc;
 mod response;
+mod rustc;
 mod said;
 mod standard;
 
 pub use config::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Tools};
+pub(crate) use install::BUILD_CC;
 pub use install::{Installed, Toolkit, install, install_sandbox};
 pub use narrow::{Arch, Code, Gencode, InvalidArch, NotCovered, Variant, narrow, shorthand};
 pub use standard::Torch;
@@ -118,6 +120,7 @@ enum Role {
     Sandbox,
     Nvcc,
     Ninja,
+    Rustc,
     Host(host::Language),
 }
 
@@ -127,6 +130,7 @@ impl Role {
         match (name, tool) {
             ("sandbox", _) => Some(Self::Sandbox),
             ("nvcc", _) => Some(Self::Nvcc),
+            ("rustc", _) => Some(Self::Rustc),
             ("ninja", _) => Some(Self::Ninja),
             (_, "cc" | "gcc") => Some(Self::Host(host::Language::C)),
             (_, "c++" | "g++") => Some(Self::Host(host::Language::Cxx)),
@@ -152,6 +156,7 @@ pub fn dispatch() -> Option<ExitCode> {
         let environment = Environment::from_process();
         let result = match role {
             Role::Ninja => ninja::run(&config, args),
+            Role::Rustc => rustc::run(&config, folder, args, &environment),
             Role::Nvcc => {
                 nvcc::run(&config, &install::nested_cxx(folder, &config), args, &environment)
             }
@@ -203,6 +208,7 @@ mod tests {
         for (name, role) in [
             ("nvcc", Some(Role::Nvcc)),
             ("ninja", Some(Role::Ninja)),
+            ("rustc", Some(Role::Rustc)),
             ("sandbox", Some(Role::Sandbox)),
             ("cc", Some(Role::Host(C))),
             ("aarch64-linux-gnu-gcc", Some(Role::Host(C))),
