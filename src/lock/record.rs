@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CudaHeaders, Identity, LockError, Locked, Source};
+use super::{CudaHeaders, Identity, LockError, Locked, LockedTree, Source};
 use crate::artifact::{Artifact, Sha256};
 use crate::atomic;
 use crate::context::Context;
@@ -31,6 +31,9 @@ pub struct PackageLock {
     /// The wheels of its build environment, sorted.
     #[serde(default)]
     pub requirement: Vec<Artifact>,
+    /// The source trees that its recipe names, in the recipe's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tree: Vec<LockedTree>,
 }
 
 impl PackageLock {
@@ -43,6 +46,7 @@ impl PackageLock {
             source: locked.source.clone(),
             cuda: None,
             requirement: locked.requirements.clone(),
+            tree: locked.trees.clone(),
         }
     }
 }
@@ -110,7 +114,7 @@ impl PackageLocks {
 }
 
 /// Whether a source is still what was locked.
-fn is_current(source: &Source) -> Result<bool, LockError> {
+pub(super) fn is_current(source: &Source) -> Result<bool, LockError> {
     match source {
         Source::Index(_) | Source::Git { .. } => Ok(true),
         Source::Archive { path, sha256 } => {

@@ -38,6 +38,8 @@ pub struct Config {
     pub jobs: usize,
     /// Paths and what stands for them in outputs and records, the most special first.
     pub prefix_map: Vec<(PathBuf, PathBuf)>,
+    /// What is built of a CMake project.
+    pub targets: Selection,
     /// Flags added to every C and C++ compile.
     pub compile_flags: Vec<String>,
     /// Flags added to every link.
@@ -60,6 +62,18 @@ pub struct Tools {
     pub cuda_include: Vec<PathBuf>,
     /// ninja.
     pub ninja: PathBuf,
+    /// cmake, where the build environment has it.
+    pub cmake: Option<PathBuf>,
+}
+
+/// Which targets of a CMake project are built; with two empty lists, all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Selection {
+    /// These and no others of those that are compiled.
+    pub only: Vec<String>,
+    /// All but these.
+    pub without: Vec<String>,
 }
 
 /// The build folder's name in outputs and records.
@@ -121,6 +135,7 @@ impl Config {
             cuda: toolchain.cuda.clone(),
             cuda_include: toolchain.cuda_include.clone(),
             ninja: toolchain.ninja.clone(),
+            cmake: None,
         };
         Self {
             socket: None,
@@ -133,6 +148,7 @@ impl Config {
             sms: toolchain.target.sm.clone(),
             jobs,
             prefix_map: prefix_map(toolchain, build, store, &torch.root),
+            targets: Selection::default(),
             compile_flags: Vec::new(),
             link_flags: link_flags(&toolchain.cuda),
             nvcc_flags: Vec::new(),
@@ -198,6 +214,7 @@ pub(super) mod tests {
                 cuda: "/real/store/cuda".into(),
                 cuda_include: vec!["/real/store/cudnn/include".into()],
                 ninja: "/real/store/ninja".into(),
+                cmake: None,
             },
             sysroot: Some("/real/store/sysroot".into()),
             binutils: Some("/real/store/binutils".into()),
