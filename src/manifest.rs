@@ -19,7 +19,7 @@ use crate::audit::Report;
 use crate::compile::Built;
 use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
-use crate::lock::{Identity, Locked, Source, TorchInput};
+use crate::lock::{Identity, Locked, LockedTree, Source, TorchInput};
 use crate::package::Packaged;
 use crate::recipe::Recipe;
 use crate::rust::RustInputs;
@@ -81,6 +81,12 @@ pub struct Resolution {
     /// The local version that was asked for, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_version: Option<String>,
+    /// Source trees beside the package's own, as its recipe names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<LockedTree>,
+    /// The targets of a CMake project that were built, where not all were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
     /// The torch by its content.
     pub torch: TorchInput,
     /// The headers of the target's Python, where they are not a component's.
@@ -212,6 +218,8 @@ impl Resolution {
             identity: locked.identity.clone(),
             variant: resolved.variant.clone(),
             local_version: resolved.local_version.clone(),
+            trees: locked.trees.clone(),
+            only: resolved.only.clone(),
             torch: locked.torch.clone(),
             headers: headers.map(|(path, digest)| GivenHeaders { path, digest }),
             libraries: locked.libraries.clone(),

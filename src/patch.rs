@@ -13,9 +13,10 @@ use walkdir::WalkDir;
 
 use crate::Result;
 use crate::artifact::Sha256;
-use crate::configure::BuildFolder;
+use crate::configure::{BuildFolder, ConfigureError};
 use crate::context::Context;
 use crate::fetch::{Fetched, source_tree};
+use crate::lock::{LockedTree, TreeError};
 use crate::python::pyproject::{BuildSystem, Project};
 
 /// A source tree to build in, and how it says that it is built.
@@ -32,8 +33,29 @@ pub struct Patched {
 /// Brings the source into the build's folder.
 pub fn patch(context: &Context, fetched: Fetched, folder: BuildFolder) -> Result<Patched> {
     source_tree(context, &fetched.locked.source, &folder.source())?;
+    for tree in &fetched.locked.trees {
+        further_tree(context, tree, &folder.trees())?;
+    }
     let project = Project::read(&folder.source())?;
     Ok(Patched { fetched, folder, system: project.build_system })
+}
+
+/// Brings a tree that the recipe names into the build's folder of such trees.
+fn further_tree(context: &Context, tree: &LockedTree, trees: &Path) -> Result<()> {
+    let root = trees.join(&tree.wanted.name);
+    match &tree.source {
+        Some(source) => source_tree(context, source, &root)?,
+        None => {
+            // CMake's FetchContent takes an empty folder for one that is not there.
+            fs_err::create_dir_all(&root).map_err(ConfigureError::Io)?;
+            fs_err::write(root.join("EMPTY"), "").map_err(ConfigureError::Io)?;
+        }
+    }
+    if let Some(folder) = tree.wanted.folder.as_ref().filter(|folder| !root.join(folder).is_dir()) {
+        let (name, folder) = (tree.wanted.name.clone(), folder.clone());
+        return Err(TreeError::NoFolder { name, folder }.into());
+    }
+    Ok(())
 }
 
 /// What a checkout holds beside its sources: never copied, never part of the digest.

@@ -46,10 +46,12 @@ impl Diagnose for FetchError {
 
 /// Downloads what is missing, and provisions the toolchain and the torch SDK.
 pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
-    match &locked.source {
-        Source::Index(artifact) => drop(context.fetch(&[Input::Whole(artifact.clone())])?),
-        Source::Git { url, commit, digest } => drop(git::tree(context, url, commit, *digest)?),
-        Source::Archive { .. } | Source::Folder { .. } => {}
+    for source in locked.sources() {
+        match source {
+            Source::Index(artifact) => drop(context.fetch(&[Input::Whole(artifact.clone())])?),
+            Source::Git { url, commit, digest } => drop(git::tree(context, url, commit, *digest)?),
+            Source::Archive { .. } | Source::Folder { .. } => {}
+        }
     }
     let wheels = named_wheels(context, &locked.requirements)?;
     let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;

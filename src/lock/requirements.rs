@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::fetch::{named_wheels, source_tree, torch_sdk};
 use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
+use crate::python::pep508;
 use crate::python::pyproject::{BuildSystem, Project};
 use crate::python::requirements::{self, Provided, TORCH_SDK};
 use crate::python::tags::Platform;
@@ -134,6 +135,18 @@ fn discover_in(
     Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
 }
 
+/// Whether a `setup.py` runs CMake, by what it says. Many that do count on the machine's; backends
+/// ask for what they run.
+fn runs_cmake(source: &Path) -> bool {
+    let says = |script: Vec<u8>| script.windows(5).any(|word| word.eq_ignore_ascii_case(b"cmake"));
+    source.join("CMakeLists.txt").is_file() && fs_err::read(source.join("setup.py")).is_ok_and(says)
+}
+
+/// Whether a requirement is of the project `cmake`.
+fn is_cmake(requirement: &str) -> bool {
+    pep508::parse(requirement).is_ok_and(|requirement| requirement.name.as_ref() == "cmake")
+}
+
 struct Requirements<'a> {
     context: &'a Context,
     resolved: &'a Resolved,
@@ -154,11 +167,15 @@ impl Requirements<'_> {
         let mut wanted = system.requires.clone();
         wanted.extend(torch.facts.build_requirements.iter().cloned());
         wanted.extend(recipe.requires.iter().cloned());
+        if runs_cmake(&folder.source()) && !wanted.iter().any(|wanted| is_cmake(wanted)) {
+            wanted.push("cmake".to_owned());
+        }
         loop {
             let declared = self.lock(&wanted, scratch)?;
             let wheels = named_wheels(context, &declared)?;
-            let bench =
-                Workbench::create(context, resolved, recipe, toolchain, torch, &wheels, folder)?;
+            // Where a backend only says what it needs, it needs no further trees.
+            let here = configure::Asked { resolved, recipe, trees: &[], wheels: &wheels };
+            let bench = Workbench::create(context, here, toolchain, torch, folder)?;
             let asked = bench.with_backend(context, system, |backend| {
                 Asked::of(backend.get_requires_for_build_wheel(), &wanted)
             })?;

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::exec::View;
 use crate::python::programs::write_script;
 use crate::toolchain::Toolchain;
+use crate::toolchain::cmake::Project;
 use crate::wrapper::Installed;
 
 /// The real cargo.
@@ -64,5 +65,5 @@ fn cmake(tools: &Installed, toolchain: &Toolchain, view: &View) -> String {
     seen.cuda = view.inside(&tools.cuda);
     // CMake takes the ninja in `PATH`: for its trials, a file like this cannot tell it another.
     let ninja = |line: &&str| !line.contains("CMAKE_MAKE_PROGRAM");
-    seen.cmake().split_inclusive('\n').filter(ninja).collect()
+    seen.cmake(&Project::default()).split_inclusive('\n').filter(ninja).collect()
 }

@@ -82,6 +82,11 @@ pub fn locked(context: &Context, record: &Record, options: &Options) -> Result<L
         changed.extend(Changed::of(all, record.inputs, Some(locked.digest())));
     }
     changed.extend(place_source(&mut locked.source, options)?);
+    for tree in &mut locked.trees {
+        if let Some(source) = &mut tree.source {
+            changed.extend(place_source(source, &Options::default())?);
+        }
+    }
     place_torch(&mut locked, options);
     if !changed.is_empty() {
         return Err(VerifyError::Inputs { changed }.into());
@@ -104,6 +109,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         torch: torch_source(record),
         full_torch: matches!(resolution.torch, TorchInput::Whole(_)),
         local_version: resolution.local_version.clone(),
+        only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         max_silence: options.max_silence.unwrap_or_default().0,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
@@ -116,6 +122,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         source: record.source.clone(),
         identity: resolution.identity.clone(),
         recipe: record.recipe.clone(),
+        trees: resolution.trees.clone(),
         torch: resolution.torch.clone(),
         libraries: resolution.libraries.clone(),
         headers: headers.map(|headers| headers.digest),

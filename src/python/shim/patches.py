@@ -14,6 +14,16 @@ def patch_platform(module):
     module.architecture = lambda *args, **kwargs: ("64bit", "ELF")
 
 
+def patch_cmake(module):
+    """Who asks the `cmake` project where its program is, gets the one that is in the `PATH`."""
+    import os
+    import shutil
+
+    program = shutil.which("cmake")
+    if program is not None:
+        module.CMAKE_BIN_DIR = os.path.dirname(program)
+
+
 def patch_ccompiler(module):
     """Compiles go through ninja. Where the class is another module's, that one is completed."""
     compiler = getattr(module, "Compiler", None) or getattr(module, "CCompiler", None)
