@@ -15,6 +15,7 @@ use crate::error::{Class, Diagnose};
 use crate::exec::{Command, Sandbox, Silence};
 use crate::lock::Locked;
 use crate::patch::Patched;
+use crate::pins::Pin;
 use crate::python::answers::TorchAnswers;
 use crate::python::backend::{Backend, BackendError};
 use crate::python::environment::{BuildEnvironment, Parts, Tools};
@@ -40,6 +41,8 @@ pub struct Configured {
     pub folder: BuildFolder,
     /// How the package is built.
     pub system: BuildSystem,
+    /// The pins that were changed.
+    pub pins: Vec<Pin>,
     /// Where its backend runs.
     pub bench: Workbench,
 }
@@ -117,13 +120,13 @@ impl BuildFolder {
 
 /// Makes the place.
 pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
-    let Patched { fetched, folder, system } = patched;
+    let Patched { fetched, folder, system, pins } = patched;
     let resolved = &fetched.locked.resolved;
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
     let recipe = &fetched.locked.recipe;
     let wheels = &fetched.wheels;
     let bench = Workbench::create(context, resolved, recipe, &toolchain, &torch, wheels, &folder)?;
-    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, bench })
+    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, pins, bench })
 }
 
 /// Where a backend's hooks run.

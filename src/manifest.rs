@@ -21,6 +21,7 @@ use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
 use crate::lock::{Identity, Locked, Source, TorchInput};
 use crate::package::Packaged;
+use crate::pins::Pin;
 use crate::recipe::Recipe;
 use crate::target::Target;
 use crate::toolchain::{ComponentRef, TargetPython};
@@ -46,6 +47,8 @@ pub struct Manifest {
     pub source: Source,
     /// What the package's recipe says for this version and target.
     pub recipe: Recipe,
+    /// The pins that were changed, in the source and in the wheel's `METADATA`.
+    pub pins: Vec<Pin>,
     /// Where the wheel runs.
     pub target: Target,
     /// The Python that it is for.
@@ -175,6 +178,7 @@ impl Manifest {
             request: locked.resolved.request.to_string(),
             source: locked.source.clone(),
             recipe: locked.recipe.clone(),
+            pins: [&built.pins[..], &packaged.pins].concat(),
             target: locked.resolved.target.clone(),
             python: built.canonical(&built.toolchain.target_python),
             torch: TorchEntry::new(built),

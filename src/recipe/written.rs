@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::Recipe;
 use crate::audit::{self, Waiver};
+use crate::pins::{self, PinRule};
 use crate::python::pep508;
 
 /// `recipe.toml`: the package's own layer, then tables by version and by target.
@@ -19,6 +20,7 @@ pub(super) struct Written {
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
     cuda: Vec<String>,
+    pin: Vec<Checked>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
     version: Vec<VersionLayer>,
@@ -33,6 +35,7 @@ struct Layer {
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
     cuda: Vec<String>,
+    pin: Vec<Checked>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
 }
@@ -49,6 +52,8 @@ struct VersionLayer {
     requires: Vec<Requirement>,
     #[serde(default)]
     cuda: Vec<String>,
+    #[serde(default)]
+    pin: Vec<Checked>,
     #[serde(default)]
     contract: Vec<Glob>,
     #[serde(default)]
@@ -73,20 +78,22 @@ impl Written {
     /// Lays the package's layer, those of the versions that fit, in the file's order, and the
     /// target's over one another.
     pub(super) fn resolve(mut self, version: Option<&Version>, target: &str) -> Recipe {
-        let Self { environment, requires, cuda, contract, waivers, .. } = self;
-        let mut layers = vec![Layer { environment, requires, cuda, contract, waivers }];
+        let Self { environment, requires, cuda, pin, contract, waivers, .. } = self;
+        let mut layers = vec![Layer { environment, requires, cuda, pin, contract, waivers }];
         for layer in self.version {
             if version.is_some_and(|version| layer.when.contains(version)) {
-                let VersionLayer { environment, requires, cuda, contract, waivers, .. } = layer;
-                layers.push(Layer { environment, requires, cuda, contract, waivers });
+                let VersionLayer { environment, requires, cuda, pin, contract, waivers, .. } =
+                    layer;
+                layers.push(Layer { environment, requires, cuda, pin, contract, waivers });
             }
         }
         layers.extend(self.target.remove(target));
         let mut recipe = Recipe::default();
-        for Layer { environment, requires, cuda, contract, waivers } in layers {
+        for Layer { environment, requires, cuda, pin, contract, waivers } in layers {
             recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
             recipe.requires.extend(requires.iter().map(ToString::to_string));
             recipe.cuda.extend(cuda);
+            pins::overlay(&mut recipe.pins, pin.into_iter().map(|pin| pin.0));
             recipe.contract.extend(contract.into_iter().map(|glob| glob.0));
             recipe.waivers.extend(waivers.into_iter().map(Waiver::from));
         }
@@ -130,6 +137,18 @@ impl<'de> Deserialize<'de> for Variable {
             return Err(D::Error::custom(message));
         }
         Ok(Self(name))
+    }
+}
+
+/// A rule on pins that can be kept.
+#[derive(Debug)]
+struct Checked(PinRule);
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rule = PinRule::deserialize(deserializer)?;
+        rule.check().map_err(D::Error::custom)?;
+        Ok(Self(rule))
     }
 }
 
