@@ -18,6 +18,7 @@ use crate::error::{Class, Diagnose};
 use crate::exec::{Command, Sandbox, Silence, View};
 use crate::lock::{Locked, LockedTree};
 use crate::patch::Patched;
+use crate::pins::Pin;
 use crate::python::answers::TorchAnswers;
 use crate::python::backend::{Backend, BackendError};
 use crate::python::environment::{BuildEnvironment, Parts, Tools};
@@ -43,6 +44,8 @@ pub struct Configured {
     pub folder: BuildFolder,
     /// How the package is built.
     pub system: BuildSystem,
+    /// The pins that were changed.
+    pub pins: Vec<Pin>,
     /// Where its backend runs.
     pub bench: Workbench,
 }
@@ -145,7 +148,7 @@ impl BuildFolder {
 
 /// Makes the place.
 pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
-    let Patched { fetched, folder, system } = patched;
+    let Patched { fetched, folder, system, pins } = patched;
     let resolved = &fetched.locked.resolved;
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
     if let Some(rust) = &fetched.locked.rust {
@@ -158,7 +161,7 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
         wheels: &fetched.wheels,
     };
     let bench = Workbench::create(context, asked, &toolchain, &torch, &folder)?;
-    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, bench })
+    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, pins, bench })
 }
 
 /// What is asked of a place to build in.

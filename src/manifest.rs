@@ -21,6 +21,7 @@ use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
 use crate::lock::{Identity, Locked, LockedTree, Source, TorchInput};
 use crate::package::Packaged;
+use crate::pins::Pin;
 use crate::recipe::Recipe;
 use crate::rust::RustInputs;
 use crate::target::Target;
@@ -47,6 +48,8 @@ pub struct Manifest {
     pub source: Source,
     /// What the package's recipe says for this version and target.
     pub recipe: Recipe,
+    /// The pins that were changed, in the source and in the wheel's `METADATA`.
+    pub pins: Vec<Pin>,
     /// Where the wheel runs.
     pub target: Target,
     /// The Python that it is for.
@@ -185,6 +188,7 @@ impl Manifest {
             request: locked.resolved.request.to_string(),
             source: locked.source.clone(),
             recipe: locked.recipe.clone(),
+            pins: [&built.pins[..], &packaged.pins].concat(),
             target: locked.resolved.target.clone(),
             python: built.canonical(&built.toolchain.target_python),
             torch: TorchEntry::new(built),

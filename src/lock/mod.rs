@@ -23,7 +23,7 @@ pub use record::{PackageLock, PackageLocks};
 pub(crate) use requirements::keep_log;
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
-pub(crate) use torch::of_index;
+pub(crate) use torch::{lock as lock_torch, of_index};
 pub use trees::{LockedTree, TreeError};
 
 use crate::Result;
@@ -31,6 +31,7 @@ use crate::artifact::{Artifact, Input, Sha256};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::fetch;
+use crate::pins;
 use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
@@ -186,11 +187,7 @@ fn package(
     // Where only the recipe is another, the release stays the one that was locked.
     let source = match found.into_iter().next() {
         Some(locked) => locked.source,
-        None if context.offline && matches!(resolved.request, Request::Index { .. }) => {
-            let request = resolved.request.to_string();
-            return Err(LockError::Offline { request }.into());
-        }
-        None => source::lock(context, &resolved.request)?,
+        None => known_or_looked_up(context, &resolved.request)?,
     };
     let (locked, recipe) = look_up(context, resolved, torch, source)?;
     locks.remember(locked.clone())?;
@@ -286,7 +283,11 @@ fn trees(
 }
 
 /// The recipe of a package, for the target that it is built for.
-fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> Result<Recipe> {
+pub(crate) fn find_recipe(
+    context: &Context,
+    resolved: &Resolved,
+    identity: &Identity,
+) -> Result<Recipe> {
     let subject = recipe::Subject {
         name: identity.name.as_deref(),
         version: identity.version.as_deref(),
@@ -300,7 +301,24 @@ fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> R
             resolved.request
         )));
     }
-    Ok(found.recipe)
+    let mut recipe = found.recipe;
+    pins::overlay(&mut recipe.pins, resolved.pins.iter().cloned());
+    Ok(recipe)
+}
+
+/// The source of a request, from before or looked up.
+pub(crate) fn source_of(context: &Context, request: &Request) -> Result<Source> {
+    match PackageLocks::load(context)?.find(request)?.into_iter().next() {
+        Some(locked) => Ok(locked.source),
+        None => known_or_looked_up(context, request),
+    }
+}
+
+fn known_or_looked_up(context: &Context, request: &Request) -> Result<Source> {
+    if context.offline && matches!(request, Request::Index { .. }) {
+        return Err(LockError::Offline { request: request.to_string() }.into());
+    }
+    source::lock(context, request)
 }
 
 /// The toolchain that a build needs, with the headers of these CUDA libraries, and with Rust where

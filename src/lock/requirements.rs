@@ -14,7 +14,8 @@ use crate::Result;
 use crate::artifact::Artifact;
 use crate::configure::{self, BuildFolder, Workbench};
 use crate::context::Context;
-use crate::fetch::{named_wheels, source_tree, torch_sdk};
+use crate::fetch::{named_wheels, patched_tree, torch_sdk};
+use crate::pins;
 use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
 use crate::python::pep508;
@@ -119,10 +120,17 @@ fn discover_in(
     scratch: &Path,
 ) -> Result<Discovered> {
     let folder = BuildFolder::new(scratch);
-    source_tree(context, source, &folder.source())?;
+    // The tree as it came tells what it is, and that which recipe changes it.
+    let mut found = None;
+    patched_tree(context, source, &folder.source(), |tree| {
+        let identity = Identity::of(source, &Project::read(tree)?);
+        let recipe = find_recipe(context, resolved, &identity)?;
+        let plan = pins::for_target(tree, resolved, &recipe, torch)?;
+        found = Some((identity, recipe));
+        Ok(plan)
+    })?;
+    let (identity, recipe) = found.expect("a tree in a folder of its own is made anew");
     let project = Project::read(&folder.source())?;
-    let identity = Identity::of(source, &project);
-    let recipe = find_recipe(context, resolved, &identity)?;
     let cuda = cuda_headers(context, &folder.source())?;
     let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
     let request = toolchain_request(resolved, &libraries, None);
@@ -211,6 +219,10 @@ impl Requirements<'_> {
         }
         let markers = requirements::markers(resolved.target.arch, python)?;
         let sorted = requirements::sort(wanted, &provided, &markers)?;
+        for (text, version) in &sorted.relaxed {
+            let note = format!("the build asks for `{text}`, and gets the target's {version}");
+            context.reporter.report(Event::Note(note));
+        }
         let pypi = context.registries.pypi()?;
         let cache = context.store.root().join("uv-cache");
         let variables = uv_variables(context);

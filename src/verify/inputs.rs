@@ -108,6 +108,8 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         headers: headers.map(|h| options.python_headers.clone().unwrap_or(h.path.clone())),
         torch: torch_source(record),
         full_torch: matches!(resolution.torch, TorchInput::Whole(_)),
+        // The recorded recipe has them.
+        pins: Vec::new(),
         local_version: resolution.local_version.clone(),
         only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
