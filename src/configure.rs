@@ -212,7 +212,10 @@ impl Workbench {
         let wrapped = wrapped(toolchain, &tools, view);
         let trees = Trees { locked: trees, folder: view.inside(&folder.trees()) };
         let project = cmake::Project {
-            roots: vec![view.inside(&torch.python_path), view.inside(folder.root())],
+            // Links lead from the build folder into the store, and CMake follows some of them.
+            roots: [folder.root(), &torch.python_path, context.store.root()]
+                .map(|root| view.inside(root))
+                .into(),
             cache: trees.cache(recipe),
         };
         let toolchain_file = folder.toolchain_file();
