@@ -323,7 +323,11 @@ impl Trees<'_> {
     /// The entries of CMake's cache: the recipe's, and where the sources are that no variable
     /// tells of. What the package would fetch while it is configured, and nobody named, is an error.
     fn cache(&self, recipe: &Recipe) -> BTreeMap<String, String> {
-        let mut cache = BTreeMap::from([("FETCHCONTENT_FULLY_DISCONNECTED".into(), "ON".into())]);
+        let mut cache = BTreeMap::from([
+            ("FETCHCONTENT_FULLY_DISCONNECTED".into(), "ON".into()),
+            // Older projects would be told of it by a warning.
+            ("CMAKE_POLICY_DEFAULT_CMP0170".into(), "NEW".into()),
+        ]);
         for tree in self.locked.iter().filter(|tree| tree.wanted.variable.is_none()) {
             let name = format!("FETCHCONTENT_SOURCE_DIR_{}", tree.wanted.name.to_uppercase());
             cache.insert(name, self.folder.join(tree.folder()).display().to_string());

@@ -70,8 +70,11 @@ pub fn named_wheels(context: &Context, wheels: &[Artifact]) -> Result<Vec<PathBu
 /// to date.
 pub fn source_tree(context: &Context, source: &Source, tree: &Path) -> Result<()> {
     let archive = match source {
-        Source::Folder { path, .. } => {
-            return Ok(patch::sync_tree(path, tree).map_err(FetchError)?);
+        Source::Folder { path, digest } => {
+            // Of a folder on another machine a bundle may have brought the files.
+            let bundled = context.store.tree(digest);
+            let folder = if !path.exists() && bundled.is_dir() { &bundled } else { path };
+            return Ok(patch::sync_tree(folder, tree).map_err(FetchError)?);
         }
         Source::Git { url, commit, digest } => {
             let checkout = git::tree(context, url, commit, *digest)?;
