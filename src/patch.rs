@@ -32,7 +32,7 @@ pub struct Patched {
 /// Brings the source into the build's folder.
 pub fn patch(context: &Context, fetched: Fetched, folder: BuildFolder) -> Result<Patched> {
     source_tree(context, &fetched.locked.source, &folder.source())?;
-    let project = Project::read(&folder.source())?;
+    let project = Project::of(&fetched.locked.resolved.request, &folder.source())?;
     Ok(Patched { fetched, folder, system: project.build_system })
 }
 

@@ -119,7 +119,7 @@ fn discover_in(
 ) -> Result<Discovered> {
     let folder = BuildFolder::new(scratch);
     source_tree(context, source, &folder.source())?;
-    let project = Project::read(&folder.source())?;
+    let project = Project::of(&resolved.request, &folder.source())?;
     let identity = Identity::of(source, &project);
     let recipe = find_recipe(context, resolved, &identity)?;
     let cuda = cuda_headers(context, &folder.source())?;
@@ -130,7 +130,8 @@ fn discover_in(
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
     drop(step);
-    let crates = rust::is_driven_by(&wheels).then(|| rust::lock(context, &folder.source()));
+    let has_crates = rust::is_driven(&resolved.request, &wheels);
+    let crates = has_crates.then(|| rust::lock(context, &folder.source()));
     Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
 }
 

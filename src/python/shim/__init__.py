@@ -110,7 +110,19 @@ def _patch(module, patch):
     getattr(patches, patch)(module)
 
 
+def _tell_target_version():
+    """For programs that ask a Python and not `sysconfig` what it is, such as maturin: they are given
+    this one under the target's name."""
+    from collections import namedtuple
+
+    fields = "major minor micro releaselevel serial"
+    major, minor = (int(part) for part in answers()["python"]["version"].split("."))
+    sys.version_info = namedtuple("version_info", fields)(major, minor, 0, "final", 0)
+
+
 _patch_os()
+if "CROSSWHEEL_TARGET_PYTHON" in os.environ:
+    _tell_target_version()
 sys.meta_path.insert(0, _Finder)
 for _name in set(_PATCHES).intersection(sys.modules):
     _patch(sys.modules[_name], _PATCHES[_name])
