@@ -18,6 +18,7 @@ mod python;
 mod registry;
 mod releases;
 mod requests;
+mod rust;
 mod schemas;
 mod scripts;
 mod support;

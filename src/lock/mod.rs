@@ -173,7 +173,8 @@ fn package(
     for locked in &found {
         let recipe = find_recipe(context, resolved, &locked.identity)?;
         // One from before crates were locked lacks them.
-        let whole = locked.rust.is_some() || !rust::is_driven_by(&locked.requirement);
+        let whole =
+            locked.rust.is_some() || !rust::is_driven(&resolved.request, &locked.requirement);
         if whole && recipe.requirements_digest() == locked.recipe {
             let mut locked = with_headers(context, &locks, &found, locked.clone())?;
             let trees = trees(context, &recipe, &locked.identity, &locked.tree)?;

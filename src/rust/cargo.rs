@@ -43,6 +43,7 @@ impl<'a> Cargo<'a> {
         Command::new(&self.program, dir)
             .args(args.iter().copied())
             .args(manifest)
+            .args(self.context.offline.then_some("--offline"))
             .variables(self.context.environment.all())
             .variable("CARGO_TERM_COLOR", "never")
             .variable("CARGO_TERM_PROGRESS_WHEN", "never")
