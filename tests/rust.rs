@@ -52,14 +52,18 @@ fn a_crate_gives_the_targets_library_and_only_what_changed_is_compiled_again() {
 
     let code = source.join("src/lib.rs");
     let text = fs_err::read_to_string(&code).unwrap();
-    fs_err::write(&code, text.replace("twice(twice(value))", "twice(value) + twice(value)")).unwrap();
+    fs_err::write(&code, text.replace("twice(twice(value))", "twice(value) + twice(value)"))
+        .unwrap();
     let edited = Run::of(&build);
     assert_eq!(labels(&edited), ["crosswheel-crate 1.0.0"], "{}", edited.stderr);
     assert_ne!(edited.product()["sha256"], product["sha256"]);
 
-    let verify = xtask(["verify", "--format", "json"].map(OsString::from).into_iter().chain([
-        OsString::from(library),
-    ]));
+    let verify = xtask(
+        ["verify", "--format", "json"]
+            .map(OsString::from)
+            .into_iter()
+            .chain([OsString::from(library)]),
+    );
     let verdict = Run::of(&verify);
     assert_eq!(verdict.code, Some(0), "{}", verdict.stderr);
     assert_eq!(verdict.json()["second"]["sha256"], edited.product()["sha256"]);
@@ -86,7 +90,13 @@ fn what_is_wrong_with_crates_is_said_before_anything_is_built() {
     fails("git", &none, Some(git), 3, &["`a 1.0.0` of `Cargo.lock` comes from `git+", "hint: "]);
     let stale = "version = 4\n[[package]]\nname = \"wrong\"\nversion = \"1.0.0\"\n";
     let more = manifest("cfg-if = \"1\"");
-    fails("stale", &more, Some(stale), 3, &["cargo cannot fetch the crates", "hint: ", "cargo update"]);
+    fails(
+        "stale",
+        &more,
+        Some(stale),
+        3,
+        &["cargo cannot fetch the crates", "hint: ", "cargo update"],
+    );
     fails("broken", &none, Some("package = 1"), 3, &["`Cargo.lock` of the source is not a lock"]);
     let empty = workplace.source("empty", &[("src/lib.rs", "")]);
     let run = Run::of(&build_ext(&empty, &workplace.path("dist")));
