@@ -78,7 +78,7 @@ fn what_is_wrong_with_crates_is_said_before_anything_is_built() {
              [lib]\ncrate-type = [\"cdylib\"]\n\n[dependencies]\n{dependencies}"
         )
     };
-    let fails = |name: &str, manifest: &str, lock: Option<&str>, code: i32, says: &[&str]| {
+    let fails = |name: &str, manifest: &str, lock: Option<&str>, code: u8, says: &[&str]| {
         let mut files = vec![("Cargo.toml", manifest), ("src/lib.rs", "")];
         files.extend(lock.map(|lock| ("Cargo.lock", lock)));
         let source = workplace.source(name, &files);
