@@ -39,6 +39,7 @@ pub mod net;
 pub mod outputs;
 pub mod package;
 pub mod patch;
+pub mod pins;
 pub mod pipeline;
 pub mod plan;
 pub mod project;

@@ -19,8 +19,9 @@ use crate::audit::Report;
 use crate::compile::Built;
 use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
-use crate::lock::{Identity, Locked, Source, TorchInput};
+use crate::lock::{Identity, Locked, LockedTree, Source, TorchInput};
 use crate::package::Packaged;
+use crate::pins::Pin;
 use crate::recipe::Recipe;
 use crate::rust::RustInputs;
 use crate::target::Target;
@@ -47,6 +48,8 @@ pub struct Manifest {
     pub source: Source,
     /// What the package's recipe says for this version and target.
     pub recipe: Recipe,
+    /// The pins that were changed, in the source and in the wheel's `METADATA`.
+    pub pins: Vec<Pin>,
     /// Where the wheel runs.
     pub target: Target,
     /// The Python that it is for.
@@ -81,6 +84,12 @@ pub struct Resolution {
     /// The local version that was asked for, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_version: Option<String>,
+    /// Source trees beside the package's own, as its recipe names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<LockedTree>,
+    /// The targets of a CMake project that were built, where not all were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
     /// The torch by its content.
     pub torch: TorchInput,
     /// The headers of the target's Python, where they are not a component's.
@@ -175,6 +184,7 @@ impl Manifest {
             request: locked.resolved.request.to_string(),
             source: locked.source.clone(),
             recipe: locked.recipe.clone(),
+            pins: [&built.pins[..], &packaged.pins].concat(),
             target: locked.resolved.target.clone(),
             python: built.canonical(&built.toolchain.target_python),
             torch: TorchEntry::new(built),
@@ -208,6 +218,8 @@ impl Resolution {
             identity: locked.identity.clone(),
             variant: resolved.variant.clone(),
             local_version: resolved.local_version.clone(),
+            trees: locked.trees.clone(),
+            only: resolved.only.clone(),
             torch: locked.torch.clone(),
             headers: headers.map(|(path, digest)| GivenHeaders { path, digest }),
             libraries: locked.libraries.clone(),

@@ -44,7 +44,7 @@ fn a_crate_gives_the_targets_library_and_only_what_changed_is_compiled_again() {
         let sha256 = found.unwrap_or_else(|| panic!("no `{name}`: {crates:?}"))["sha256"].clone();
         assert!(locked.contains(sha256.as_str().unwrap()), "{name}");
     };
-    ["cc", "cfg-if"].map(named);
+    ["cc", "cfg-if"].into_iter().for_each(named);
     let labels = |run: &Run| -> Vec<String> {
         let compiled = run.stderr.lines().filter_map(|line| line.trim().strip_prefix("compiled "));
         compiled.map(|line| line.split(" [").next().unwrap().to_owned()).collect()

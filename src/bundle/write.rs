@@ -40,10 +40,12 @@ pub fn write(context: &Context, builds: &[Fetched], path: &Path) -> Result<Bundl
     for Fetched { locked, .. } in builds {
         collected.downloads(context, locked)?;
         collected.torch(context, locked, scratch.path())?;
-        collected.source(context, locked, scratch.path()).map_err(|error| match error {
-            Collecting::Io(source) => fail(source).into(),
-            Collecting::Other(error) => error,
-        })?;
+        for source in locked.sources() {
+            collected.source(context, source, scratch.path()).map_err(|error| match error {
+                Collecting::Io(source) => fail(source).into(),
+                Collecting::Other(error) => error,
+            })?;
+        }
         let package = PackageLock::of(locked);
         if !packages.contains(&package) {
             packages.push(package);
@@ -79,8 +81,10 @@ impl Collected {
         inputs.extend(locked.requirements.iter().cloned().map(Input::Whole));
         let crates = locked.rust.iter().flat_map(|rust| &rust.crates.crates);
         inputs.extend(crates.cloned().map(Input::Whole));
-        if let Source::Index(artifact) = &locked.source {
-            inputs.push(Input::Whole(artifact.clone()));
+        for source in locked.sources() {
+            if let Source::Index(artifact) = source {
+                inputs.push(Input::Whole(artifact.clone()));
+            }
         }
         if let TorchInput::Whole(artifact) = &locked.torch {
             inputs.push(Input::Whole(artifact.clone()));
@@ -110,10 +114,10 @@ impl Collected {
     fn source(
         &mut self,
         context: &Context,
-        locked: &Locked,
+        source: &Source,
         scratch: &Path,
     ) -> Result<(), Collecting> {
-        let (tree, role) = match &locked.source {
+        let (tree, role) = match source {
             Source::Index(_) => return Ok(()),
             Source::Archive { path, .. } => {
                 let (sha256, size) = digest(path)?;
@@ -121,7 +125,11 @@ impl Collected {
                 self.0.insert(Entry { sha256, size, name, role: Role::Archive }, path.clone());
                 return Ok(());
             }
-            Source::Folder { path, digest } => (path.clone(), Role::Folder { digest: *digest }),
+            Source::Folder { path, digest } => {
+                let bundled = context.store.tree(digest);
+                let tree = if path.exists() { path.clone() } else { bundled };
+                (tree, Role::Folder { digest: *digest })
+            }
             Source::Git { url, commit, digest } => {
                 let tree = git::tree(context, url, commit, *digest)?;
                 let (url, commit, digest) = (url.clone(), commit.clone(), *digest);
@@ -131,7 +139,7 @@ impl Collected {
         let archive = scratch.join(format!("tree-{}.tar", self.0.len()));
         patch::archive_tree(&tree, fs_err::File::create(&archive)?)?;
         let (sha256, size) = digest(&archive)?;
-        let name = format!("{}.tar", locked.source.label());
+        let name = format!("{}.tar", source.label());
         self.0.insert(Entry { sha256, size, name, role }, archive);
         Ok(())
     }

@@ -8,6 +8,7 @@ mod record;
 mod requirements;
 mod source;
 mod torch;
+mod trees;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,13 +23,15 @@ pub use record::{PackageLock, PackageLocks};
 pub(crate) use requirements::keep_log;
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
-pub(crate) use torch::of_index;
+pub(crate) use torch::{lock as lock_torch, of_index};
+pub use trees::{LockedTree, TreeError};
 
 use crate::Result;
 use crate::artifact::{Artifact, Input, Sha256};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::fetch;
+use crate::pins;
 use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
@@ -48,6 +51,8 @@ pub struct Locked {
     pub identity: Identity,
     /// What its recipe says for this version and target.
     pub recipe: Recipe,
+    /// The source trees that the recipe names.
+    pub trees: Vec<LockedTree>,
     /// The target's torch.
     pub torch: TorchInput,
     /// CUDA libraries whose headers it wants beyond those of the component `cuda`.
@@ -140,12 +145,13 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let headers = request.headers_digest()?;
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
-    let PackageLock { identity, source, requirement: requirements, .. } = package;
+    let PackageLock { identity, source, requirement: requirements, tree: trees, .. } = package;
     Ok(Locked {
         resolved,
         source,
         identity,
         recipe,
+        trees,
         torch,
         libraries,
         headers,
@@ -170,17 +176,19 @@ fn package(
         let whole =
             locked.rust.is_some() || !rust::is_driven(&resolved.request, &locked.requirement);
         if whole && recipe.requirements_digest() == locked.recipe {
-            return Ok((with_headers(context, &locks, &found, locked.clone())?, recipe));
+            let mut locked = with_headers(context, &locks, &found, locked.clone())?;
+            let trees = trees(context, &recipe, &locked.identity, &locked.tree)?;
+            if trees != locked.tree {
+                locked.tree = trees;
+                locks.remember(locked.clone())?;
+            }
+            return Ok((locked, recipe));
         }
     }
     // Where only the recipe is another, the release stays the one that was locked.
     let source = match found.into_iter().next() {
         Some(locked) => locked.source,
-        None if context.offline && matches!(resolved.request, Request::Index { .. }) => {
-            let request = resolved.request.to_string();
-            return Err(LockError::Offline { request }.into());
-        }
-        None => source::lock(context, &resolved.request)?,
+        None => known_or_looked_up(context, &resolved.request)?,
     };
     let (locked, recipe) = look_up(context, resolved, torch, source)?;
     locks.remember(locked.clone())?;
@@ -254,6 +262,7 @@ fn look_up(
     let locked = PackageLock {
         request: resolved.request.to_string(),
         recipe: recipe.requirements_digest(),
+        tree: trees(context, &recipe, &identity, &[])?,
         identity,
         source,
         cuda: Some(cuda),
@@ -263,8 +272,23 @@ fn look_up(
     Ok((locked, recipe))
 }
 
+/// The trees that a recipe names.
+fn trees(
+    context: &Context,
+    recipe: &Recipe,
+    identity: &Identity,
+    known: &[LockedTree],
+) -> Result<Vec<LockedTree>> {
+    let name = identity.name.as_deref().and_then(recipe::folder_name);
+    trees::lock(context, recipe, name.as_deref(), known)
+}
+
 /// The recipe of a package, for the target that it is built for.
-fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> Result<Recipe> {
+pub(crate) fn find_recipe(
+    context: &Context,
+    resolved: &Resolved,
+    identity: &Identity,
+) -> Result<Recipe> {
     let subject = recipe::Subject {
         name: identity.name.as_deref(),
         version: identity.version.as_deref(),
@@ -278,7 +302,24 @@ fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> R
             resolved.request
         )));
     }
-    Ok(found.recipe)
+    let mut recipe = found.recipe;
+    pins::overlay(&mut recipe.pins, resolved.pins.iter().cloned());
+    Ok(recipe)
+}
+
+/// The source of a request, from before or looked up.
+pub(crate) fn source_of(context: &Context, request: &Request) -> Result<Source> {
+    match PackageLocks::load(context)?.find(request)?.into_iter().next() {
+        Some(locked) => Ok(locked.source),
+        None => known_or_looked_up(context, request),
+    }
+}
+
+fn known_or_looked_up(context: &Context, request: &Request) -> Result<Source> {
+    if context.offline && matches!(request, Request::Index { .. }) {
+        return Err(LockError::Offline { request: request.to_string() }.into());
+    }
+    source::lock(context, request)
 }
 
 /// The toolchain that a build needs, with the headers of these CUDA libraries, and with Rust where
@@ -303,6 +344,10 @@ struct Inputs<'a> {
     crosswheel: &'static str,
     source: &'a Source,
     recipe: &'a Recipe,
+    #[serde(skip_serializing_if = "<[LockedTree]>::is_empty")]
+    trees: &'a [LockedTree],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    only: &'a [String],
     torch: Sha256,
     toolchain: Vec<Sha256>,
     symbols: &'a [Sha256],
@@ -317,13 +362,21 @@ struct Inputs<'a> {
 }
 
 impl Locked {
+    /// The package's source, and the trees that its recipe names.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        let trees = self.trees.iter().filter_map(|tree| tree.source.as_ref());
+        std::iter::once(&self.source).chain(trees)
+    }
+
     /// The digest of all inputs: equal for builds that give the same bytes.
     pub fn digest(&self) -> Sha256 {
-        let Resolved { target, python, local_version, time, .. } = &self.resolved;
+        let Resolved { target, python, local_version, time, only, .. } = &self.resolved;
         let inputs = Inputs {
             crosswheel: env!("CARGO_PKG_VERSION"),
             source: &self.source,
             recipe: &self.recipe,
+            trees: &self.trees,
+            only,
             torch: self.torch.digest(),
             toolchain: self.toolchain.iter().map(Input::sha256).collect(),
             symbols: &self.symbols,
@@ -343,10 +396,15 @@ impl Locked {
     pub fn folder_name(&self) -> String {
         let label = self.source.label();
         let mut folder = self.clone();
-        if let Source::Folder { digest, .. } = &mut folder.source {
-            *digest = Sha256::of([]);
+        let trees = folder.trees.iter_mut().filter_map(|tree| tree.source.as_mut());
+        for source in trees.chain([&mut folder.source]) {
+            if let Source::Folder { digest, .. } = source {
+                *digest = Sha256::of([]);
+            }
         }
-        // What is only asked of the wheel compiles nothing anew.
+        // What is only asked of the wheel, and which targets are built, compiles nothing anew.
+        folder.resolved.only.clear();
+        folder.recipe.leave_out.clear();
         folder.recipe.contract.clear();
         folder.recipe.waivers.clear();
         format!("{label}-{}-{}", self.resolved.target.name, folder.digest().short())

@@ -14,9 +14,11 @@ use crate::Result;
 use crate::artifact::Artifact;
 use crate::configure::{self, BuildFolder, Workbench};
 use crate::context::Context;
-use crate::fetch::{named_wheels, source_tree, torch_sdk};
+use crate::fetch::{named_wheels, patched_tree, torch_sdk};
+use crate::pins;
 use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
+use crate::python::pep508;
 use crate::python::pyproject::{BuildSystem, Project};
 use crate::python::requirements::{self, Provided, TORCH_SDK};
 use crate::python::tags::Platform;
@@ -118,10 +120,17 @@ fn discover_in(
     scratch: &Path,
 ) -> Result<Discovered> {
     let folder = BuildFolder::new(scratch);
-    source_tree(context, source, &folder.source())?;
+    // The tree as it came tells what it is, and that which recipe changes it.
+    let mut found = None;
+    patched_tree(context, source, &folder.source(), |tree| {
+        let identity = Identity::of(source, &Project::of(&resolved.request, tree)?);
+        let recipe = find_recipe(context, resolved, &identity)?;
+        let plan = pins::for_target(tree, resolved, &recipe, torch)?;
+        found = Some((identity, recipe));
+        Ok(plan)
+    })?;
+    let (identity, recipe) = found.expect("a tree in a folder of its own is made anew");
     let project = Project::of(&resolved.request, &folder.source())?;
-    let identity = Identity::of(source, &project);
-    let recipe = find_recipe(context, resolved, &identity)?;
     let cuda = cuda_headers(context, &folder.source())?;
     let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
     let request = toolchain_request(resolved, &libraries, None);
@@ -133,6 +142,18 @@ fn discover_in(
     let has_crates = rust::is_driven(&resolved.request, &wheels);
     let crates = has_crates.then(|| rust::lock(context, &folder.source()));
     Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
+}
+
+/// Whether a `setup.py` runs CMake, by what it says. Many that do count on the machine's; backends
+/// ask for what they run.
+fn runs_cmake(source: &Path) -> bool {
+    let says = |script: Vec<u8>| script.windows(5).any(|word| word.eq_ignore_ascii_case(b"cmake"));
+    source.join("CMakeLists.txt").is_file() && fs_err::read(source.join("setup.py")).is_ok_and(says)
+}
+
+/// Whether a requirement is of the project `cmake`.
+fn is_cmake(requirement: &str) -> bool {
+    pep508::parse(requirement).is_ok_and(|requirement| requirement.name.as_ref() == "cmake")
 }
 
 struct Requirements<'a> {
@@ -155,11 +176,15 @@ impl Requirements<'_> {
         let mut wanted = system.requires.clone();
         wanted.extend(torch.facts.build_requirements.iter().cloned());
         wanted.extend(recipe.requires.iter().cloned());
+        if runs_cmake(&folder.source()) && !wanted.iter().any(|wanted| is_cmake(wanted)) {
+            wanted.push("cmake".to_owned());
+        }
         loop {
             let declared = self.lock(&wanted, scratch)?;
             let wheels = named_wheels(context, &declared)?;
-            let bench =
-                Workbench::create(context, resolved, recipe, toolchain, torch, &wheels, folder)?;
+            // Where a backend only says what it needs, it needs no further trees.
+            let here = configure::Asked { resolved, recipe, trees: &[], wheels: &wheels };
+            let bench = Workbench::create(context, here, toolchain, torch, folder)?;
             let asked = bench.with_backend(context, system, |backend| {
                 Asked::of(backend.get_requires_for_build_wheel(), &wanted)
             })?;
@@ -195,6 +220,10 @@ impl Requirements<'_> {
         }
         let markers = requirements::markers(resolved.target.arch, python)?;
         let sorted = requirements::sort(wanted, &provided, &markers)?;
+        for (text, version) in &sorted.relaxed {
+            let note = format!("the build asks for `{text}`, and gets the target's {version}");
+            context.reporter.report(Event::Note(note));
+        }
         let pypi = context.registries.pypi()?;
         let cache = context.store.root().join("uv-cache");
         let variables = uv_variables(context);

@@ -9,18 +9,23 @@ use super::{local_version, version, write_wheel};
 use crate::Result;
 use crate::audit::{Inspection, inspect};
 use crate::compile::Built;
+use crate::pins;
 use crate::resolve::Resolved;
 
 /// Writes the wheel into the build's folder.
 pub fn package(built: &Built) -> Result<Packaged> {
     let inspection = inspect(&built.wheel)?;
-    let contents = WheelContents::from_wheel(&built.wheel)?;
+    let mut contents = WheelContents::from_wheel(&built.wheel)?;
+    let metadata = contents.dist_info("METADATA")?.unwrap_or_default();
+    let (metadata, pins) = pins::of_wheel(built, &inspection, &metadata)?;
+    contents.insert_dist_info("METADATA", metadata);
     let identity = Identity {
         version: full_version(built, &contents, &inspection)?,
         tags: inspection.fitting_tags().ok_or_else(|| PackageError::Tags(built.wheel.clone()))?,
         time: built.locked.resolved.time,
     };
-    Ok(write_wheel(&contents, &identity, &built.folder.packaged())?)
+    let packaged = write_wheel(&contents, &identity, &built.folder.packaged())?;
+    Ok(Packaged { pins, ..packaged })
 }
 
 /// The package's version, with the local version that tells this product from others.
@@ -48,7 +53,9 @@ fn full_version(
 
 fn has_to_do_with_torch(inspection: &Inspection) -> bool {
     let requires = inspection.wheel.iter().flat_map(|wheel| &wheel.requires);
-    let mut names = requires.map(|r| r.split(|c: char| !c.is_ascii_alphanumeric()).next());
+    // What is only wanted with an extra is another's to install.
+    let always = requires.filter(|r| !r.contains("extra =="));
+    let mut names = always.map(|r| r.split(|c: char| !c.is_ascii_alphanumeric()).next());
     let mut needed = inspection.files.iter().flat_map(|file| &file.elf.needed);
     names.any(|name| name == Some("torch"))
         || needed.any(|library| library.starts_with("libtorch") || library.starts_with("libc10"))

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::exec::View;
 use crate::python::programs::write_script;
 use crate::toolchain::Toolchain;
+use crate::toolchain::cmake::Project;
 use crate::wrapper::Installed;
 
 /// The real cargo.
@@ -20,10 +21,9 @@ pub(super) const BUILD_CXX: &str = "build-c++";
 /// A toolchain file for CMake, with the wrappers.
 pub(super) const CMAKE: &str = "toolchain.cmake";
 
-/// The build's Python under the target's name. maturin looks for it by that name; for another machine
-/// than this one it knows what such a Python is like, and runs none.
-const TARGET_PYTHON: &str = "\
-CROSSWHEEL_TARGET_PYTHON=1 exec \"${0%/*}/../environment/bin/python3\" \"$@\"";
+/// The build's Python under the target's name, by which maturin looks for it and asks for its version.
+/// For another machine than this one it knows what such a Python is like, and runs none.
+const TARGET_PYTHON: &str = "exec \"${0%/*}/../environment/bin/python3\" \"$@\"";
 
 /// Places them in the folder of wrappers. Paths are given as this machine calls them.
 pub fn install(
@@ -71,5 +71,5 @@ fn cmake(tools: &Installed, toolchain: &Toolchain, view: &View) -> String {
     seen.cuda = view.inside(&tools.cuda);
     // CMake takes the ninja in `PATH`: for its trials, a file like this cannot tell it another.
     let ninja = |line: &&str| !line.contains("CMAKE_MAKE_PROGRAM");
-    seen.cmake().split_inclusive('\n').filter(ninja).collect()
+    seen.cmake(&Project::default()).split_inclusive('\n').filter(ninja).collect()
 }

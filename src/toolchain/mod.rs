@@ -4,6 +4,7 @@
 //! In: a [`Target`], a Python version, the build platform. Out: a [`Toolchain`], whose every path
 //! lies in the store and is read-only. Nothing here knows about packages or builds.
 
+pub mod cmake;
 pub mod cuda;
 pub mod env;
 pub mod error;

@@ -82,6 +82,14 @@ pub fn locked(context: &Context, record: &Record, options: &Options) -> Result<L
         changed.extend(Changed::of(all, record.inputs, Some(locked.digest())));
     }
     changed.extend(place_source(&mut locked.source, options)?);
+    for source in locked.trees.iter_mut().filter_map(|tree| tree.source.as_mut()) {
+        // Of a folder on another machine a bundle may have brought the files.
+        let bundled = matches!(source, Source::Folder { path, digest }
+            if !path.exists() && context.store.tree(digest).is_dir());
+        if !bundled {
+            changed.extend(place_source(source, &Options::default())?);
+        }
+    }
     place_torch(&mut locked, options);
     if !changed.is_empty() {
         return Err(VerifyError::Inputs { changed }.into());
@@ -103,7 +111,10 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         headers: headers.map(|h| options.python_headers.clone().unwrap_or(h.path.clone())),
         torch: torch_source(record),
         full_torch: matches!(resolution.torch, TorchInput::Whole(_)),
+        // The recorded recipe has them.
+        pins: Vec::new(),
         local_version: resolution.local_version.clone(),
+        only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         max_silence: options.max_silence.unwrap_or_default().0,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
@@ -116,6 +127,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         source: record.source.clone(),
         identity: resolution.identity.clone(),
         recipe: record.recipe.clone(),
+        trees: resolution.trees.clone(),
         torch: resolution.torch.clone(),
         libraries: resolution.libraries.clone(),
         headers: headers.map(|headers| headers.digest),

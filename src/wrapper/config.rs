@@ -38,6 +38,8 @@ pub struct Config {
     pub jobs: usize,
     /// Paths and what stands for them in outputs and records, the most special first.
     pub prefix_map: Vec<(PathBuf, PathBuf)>,
+    /// What is built of a CMake project.
+    pub targets: Selection,
     /// Flags added to every C and C++ compile.
     pub compile_flags: Vec<String>,
     /// Flags added to every link.
@@ -62,6 +64,18 @@ pub struct Tools {
     pub ninja: PathBuf,
     /// rustc, where there are crates.
     pub rustc: Option<PathBuf>,
+    /// cmake, where the build environment has it.
+    pub cmake: Option<PathBuf>,
+}
+
+/// Which targets of a CMake project are built; with two empty lists, all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Selection {
+    /// These and no others of those that are compiled.
+    pub only: Vec<String>,
+    /// All but these.
+    pub without: Vec<String>,
 }
 
 /// The build folder's name in outputs and records.
@@ -130,6 +144,7 @@ impl Config {
             cuda_include: toolchain.cuda_include.clone(),
             ninja: toolchain.ninja.clone(),
             rustc: toolchain.rust.as_ref().map(|rust| rust.rustc()),
+            cmake: None,
         };
         Self {
             socket: None,
@@ -142,6 +157,7 @@ impl Config {
             sms: toolchain.target.sm.clone(),
             jobs,
             prefix_map: prefix_map(toolchain, build, store, &torch.root),
+            targets: Selection::default(),
             compile_flags: Vec::new(),
             link_flags: link_flags(&toolchain.cuda),
             nvcc_flags: Vec::new(),
@@ -208,11 +224,13 @@ pub(super) mod tests {
                 cuda_include: vec!["/real/store/cudnn/include".into()],
                 ninja: "/real/store/ninja".into(),
                 rustc: Some("/real/store/rust/bin/rustc".into()),
+                cmake: None,
             },
             sysroot: Some("/real/store/sysroot".into()),
             binutils: Some("/real/store/binutils".into()),
             torch: None,
             sms: vec![Sm(110)],
+            targets: Selection::default(),
             jobs: 2,
             prefix_map: vec![
                 ("/real/build".into(), CANONICAL_BUILD.into()),

@@ -11,6 +11,8 @@ use super::config::{Config, FILE, Tools};
 pub(super) const NESTED: &str = "nested";
 /// The folder that is `CUDA_HOME` for a build.
 const CUDA: &str = "cuda";
+/// What CMake reads at the start of each project.
+const PROJECT: &str = "project.cmake";
 /// What a build may call beside compilers; they need no wrapping.
 const BINUTILS: [&str; 12] = [
     "addr2line",
@@ -72,6 +74,8 @@ pub fn install(
     let mut names: Vec<String> = ["cc", "c++", "gcc", "g++"].map(str::to_owned).into();
     names.extend(["gcc", "g++", "cc", "c++"].map(|tool| format!("{triple}-{tool}")));
     names.extend(["nvcc", "ninja", "sandbox"].map(str::to_owned));
+    // Scripts look whether there is one.
+    names.extend(config.tools.cmake.as_ref().map(|_| "cmake".to_owned()));
     names.push(format!("{NESTED}/{triple}-g++"));
     names.push(format!("{CUDA}/bin/nvcc"));
     if config.tools.rustc.is_some() {
@@ -88,6 +92,7 @@ pub fn install(
     }
     link_binutils(folder, config)?;
     link_cuda(&installed.cuda, &toolkit, &config.tools)?;
+    fs_err::write(folder.join(PROJECT), include_str!("project.cmake"))?;
     let text = serde_json::to_vec_pretty(config).map_err(io::Error::from)?;
     fs_err::write(folder.join(FILE), text)?;
     Ok(installed)
@@ -116,6 +121,11 @@ pub(super) fn nested_cxx(folder: &Path, config: &Config) -> PathBuf {
         folder
     };
     root.join(NESTED).join(format!("{}-g++", config.triple))
+}
+
+/// What CMake reads at the start of each project, from the folder of the cmake wrapper.
+pub(super) fn project_file(folder: &Path) -> PathBuf {
+    folder.join(PROJECT)
 }
 
 /// Hard link, or else copy; a symbolic link would hide the name. Says whether it copied.

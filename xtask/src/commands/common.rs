@@ -152,7 +152,8 @@ fn python_headers(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 impl Machine {
-    fn options(&self, context: &Context) -> Options {
+    /// What it chooses.
+    pub fn options(&self, context: &Context) -> Options {
         Options {
             target: self.target.clone(),
             python: self.python.clone(),
