@@ -18,7 +18,7 @@ fn members(product: &Value, package: &str) -> Vec<String> {
     let zip = zip::ZipArchive::new(wheel).unwrap();
     let all = zip.file_names().map(|name| name.unwrap());
     let mut names: Vec<_> =
-        all.filter_map(|n| n.strip_prefix(package)).map(str::to_owned).collect();
+        all.filter_map(|name| Some(name.strip_prefix(package)?.to_owned())).collect();
     names.sort();
     names
 }

@@ -44,7 +44,7 @@ fn a_crate_gives_the_targets_library_and_only_what_changed_is_compiled_again() {
         let sha256 = found.unwrap_or_else(|| panic!("no `{name}`: {crates:?}"))["sha256"].clone();
         assert!(locked.contains(sha256.as_str().unwrap()), "{name}");
     };
-    ["cc", "cfg-if"].map(named);
+    ["cc", "cfg-if"].into_iter().for_each(named);
     let labels = |run: &Run| -> Vec<String> {
         let compiled = run.stderr.lines().filter_map(|line| line.trim().strip_prefix("compiled "));
         compiled.map(|line| line.split(" [").next().unwrap().to_owned()).collect()
@@ -78,7 +78,7 @@ fn what_is_wrong_with_crates_is_said_before_anything_is_built() {
              [lib]\ncrate-type = [\"cdylib\"]\n\n[dependencies]\n{dependencies}"
         )
     };
-    let fails = |name: &str, manifest: &str, lock: Option<&str>, code: i32, says: &[&str]| {
+    let fails = |name: &str, manifest: &str, lock: Option<&str>, code: u8, says: &[&str]| {
         let mut files = vec![("Cargo.toml", manifest), ("src/lib.rs", "")];
         files.extend(lock.map(|lock| ("Cargo.lock", lock)));
         let source = workplace.source(name, &files);

@@ -21,10 +21,9 @@ pub(super) const BUILD_CXX: &str = "build-c++";
 /// A toolchain file for CMake, with the wrappers.
 pub(super) const CMAKE: &str = "toolchain.cmake";
 
-/// The build's Python under the target's name. maturin looks for it by that name; for another machine
-/// than this one it knows what such a Python is like, and runs none.
-const TARGET_PYTHON: &str = "\
-CROSSWHEEL_TARGET_PYTHON=1 exec \"${0%/*}/../environment/bin/python3\" \"$@\"";
+/// The build's Python under the target's name, by which maturin looks for it and asks for its version.
+/// For another machine than this one it knows what such a Python is like, and runs none.
+const TARGET_PYTHON: &str = "exec \"${0%/*}/../environment/bin/python3\" \"$@\"";
 
 /// Places them in the folder of wrappers. Paths are given as this machine calls them.
 pub fn install(

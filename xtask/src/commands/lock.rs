@@ -1,4 +1,4 @@
-//! `cargo xtask lock`: the packages of `crosswheel.toml`, but for folders, by name, size and sha256.
+//! `cargo xtask lock`: the packages of `crosswheel.toml`, but for those in the repository, by name, size and sha256.
 
 use crosswheel::lock::{PackageLocks, relock};
 use crosswheel::request::Request;
@@ -22,10 +22,12 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
+    let root = session.context.project.root();
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut locks = Vec::new();
     for (request, options) in args.selection.builds(&session, &Requests::default())? {
-        // It changes from hour to hour, and has another path on another machine.
-        if matches!(request, Request::Folder(_)) {
+        // What is in the repository is locked by its commit, and has another path on another machine.
+        if matches!(&request, Request::Folder(path) if path.starts_with(&root)) {
             continue;
         }
         let lock = relock(&session.context, &resolve(&session.context, request, &options)?)?;
