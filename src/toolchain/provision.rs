@@ -142,7 +142,7 @@ impl Provisioner<'_> {
         })
     }
 
-    /// Makes one component that not every toolchain needs (`cmake`, `pip`), or finds it.
+    /// Makes one component that not every toolchain needs (`pip`), or finds it.
     pub fn component(&self, name: &str, request: &Request<'_>) -> crate::Result<Installed> {
         let (mut installed, _) = self.install(&[name], request)?;
         installed.remove(name).ok_or_else(|| {
