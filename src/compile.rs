@@ -17,6 +17,7 @@ use crate::configure::{BuildFolder, ConfigureError, Configured};
 use crate::context::Context;
 use crate::exec::Isolation;
 use crate::lock::Locked;
+use crate::pins::Pin;
 use crate::recipe;
 use crate::report::{Event, Step};
 use crate::toolchain::Toolchain;
@@ -34,6 +35,8 @@ pub struct Built {
     pub folder: BuildFolder,
     /// The backend's wheel.
     pub wheel: PathBuf,
+    /// The pins that were changed before it was configured.
+    pub pins: Vec<Pin>,
     /// How the build's processes were kept apart.
     pub isolation: Isolation,
     /// The variables of the build's processes.
@@ -51,7 +54,7 @@ pub struct Built {
 
 /// Builds the wheel.
 pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
-    let Configured { locked, toolchain, torch, folder, system, bench } = configured;
+    let Configured { locked, toolchain, torch, folder, system, pins, bench } = configured;
     let wheels = folder.wheels();
     match fs_err::remove_dir_all(&wheels) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -100,6 +103,7 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         torch,
         folder,
         wheel,
+        pins,
         isolation,
         variables,
         actions,

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use crate::Result;
 use crate::actions::{CostBook, Finished, Server, ServerOptions};
 use crate::blame::BuildError;
@@ -16,6 +18,7 @@ use crate::error::{Class, Diagnose};
 use crate::exec::{Command, Sandbox, Silence, View};
 use crate::lock::{Locked, LockedTree};
 use crate::patch::Patched;
+use crate::pins::Pin;
 use crate::python::answers::TorchAnswers;
 use crate::python::backend::{Backend, BackendError};
 use crate::python::environment::{BuildEnvironment, Parts, Tools};
@@ -27,7 +30,7 @@ use crate::recipe::Recipe;
 use crate::resolve::Resolved;
 use crate::toolchain::{Toolchain, cmake};
 use crate::torch::sdk::TorchSdk;
-use crate::wrapper;
+use crate::{rust, wrapper};
 
 /// A build that is ready to run.
 pub struct Configured {
@@ -41,6 +44,8 @@ pub struct Configured {
     pub folder: BuildFolder,
     /// How the package is built.
     pub system: BuildSystem,
+    /// The pins that were changed.
+    pub pins: Vec<Pin>,
     /// Where its backend runs.
     pub bench: Workbench,
 }
@@ -105,6 +110,21 @@ impl BuildFolder {
         self.0.join("tools")
     }
 
+    /// The crates that stand for their registry.
+    pub fn crates(&self) -> PathBuf {
+        self.0.join("crates")
+    }
+
+    /// cargo's configuration.
+    pub fn cargo_home(&self) -> PathBuf {
+        self.0.join("cargo")
+    }
+
+    /// What cargo compiles.
+    pub fn cargo_target(&self) -> PathBuf {
+        self.0.join("cargo-target")
+    }
+
     /// What the backend makes.
     pub fn wheels(&self) -> PathBuf {
         self.0.join("wheels")
@@ -128,9 +148,12 @@ impl BuildFolder {
 
 /// Makes the place.
 pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
-    let Patched { fetched, folder, system } = patched;
+    let Patched { fetched, folder, system, pins } = patched;
     let resolved = &fetched.locked.resolved;
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
+    if let Some(rust) = &fetched.locked.rust {
+        rust::prepare(&folder, &rust.crates, &fetched.crates)?;
+    }
     let asked = Asked {
         resolved,
         recipe: &fetched.locked.recipe,
@@ -138,7 +161,7 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
         wheels: &fetched.wheels,
     };
     let bench = Workbench::create(context, asked, &toolchain, &torch, &folder)?;
-    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, bench })
+    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, pins, bench })
 }
 
 /// What is asked of a place to build in.
@@ -179,9 +202,13 @@ impl Workbench {
         let tools = folder.tools();
         let supervisor = wrapper::install_sandbox(&tools, &context.executable)?;
         let isolation = context.isolation(&supervisor, folder.root())?;
-        let sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
+        let mut sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
             .torch(&torch.python_path)
             .store(context.store.root());
+        if let Some(rust) = &toolchain.rust {
+            // The machine's own, which the sandbox may hide otherwise.
+            sandbox = sandbox.readable(&rust.root);
+        }
         let view = sandbox.view();
         let mut config = wrapper::Config::new(
             &toolchain.renamed(|path| view.inside(path)),
@@ -199,6 +226,13 @@ impl Workbench {
             wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
         let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
         let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
+        let rust = match &toolchain.rust {
+            Some(tools) => {
+                rust::install(context, tools, &installed, toolchain, view)?;
+                rust::variables(folder, &installed, toolchain, view)
+            }
+            None => IndexMap::new(),
+        };
         let server = Server::start(ServerOptions {
             socket: folder.socket(),
             log: folder.actions(),
@@ -234,6 +268,7 @@ impl Workbench {
         };
         let launch = |invocation: &Invocation| run(context, &sandbox, invocation);
         let mut environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
+        environment.set(rust);
         let file = view.inside(&toolchain_file).into_os_string();
         environment.set([("CMAKE_TOOLCHAIN_FILE".to_owned(), file)]);
         environment.set(trees.variables());
@@ -256,7 +291,7 @@ impl Workbench {
             environment: &self.environment,
             system,
             source: &self.folder.source(),
-            settings: &indexmap::IndexMap::new(),
+            settings: &IndexMap::new(),
             log: &self.folder.log(),
             launch: &|invocation| {
                 let command = self.sandbox.command(&invocation.program, &invocation.dir)?;
@@ -267,7 +302,7 @@ impl Workbench {
     }
 
     /// The variables of the build's processes.
-    pub fn variables(&self) -> &indexmap::IndexMap<String, OsString> {
+    pub fn variables(&self) -> &IndexMap<String, OsString> {
         self.environment.variables()
     }
 

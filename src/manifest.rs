@@ -21,7 +21,9 @@ use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
 use crate::lock::{Identity, Locked, LockedTree, Source, TorchInput};
 use crate::package::Packaged;
+use crate::pins::Pin;
 use crate::recipe::Recipe;
+use crate::rust::RustInputs;
 use crate::target::Target;
 use crate::toolchain::{ComponentRef, TargetPython};
 use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH};
@@ -46,6 +48,8 @@ pub struct Manifest {
     pub source: Source,
     /// What the package's recipe says for this version and target.
     pub recipe: Recipe,
+    /// The pins that were changed, in the source and in the wheel's `METADATA`.
+    pub pins: Vec<Pin>,
     /// Where the wheel runs.
     pub target: Target,
     /// The Python that it is for.
@@ -93,6 +97,9 @@ pub struct Resolution {
     pub headers: Option<GivenHeaders>,
     /// CUDA libraries whose headers it got beyond the toolkit's.
     pub libraries: BTreeSet<String>,
+    /// Its crates and what compiled them, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<RustInputs>,
     /// The digests of the symbol indices that stubs were made from, in the components' order.
     pub symbols: Vec<Sha256>,
     /// The time of everything that was written, in seconds since 1970.
@@ -181,6 +188,7 @@ impl Manifest {
             request: locked.resolved.request.to_string(),
             source: locked.source.clone(),
             recipe: locked.recipe.clone(),
+            pins: [&built.pins[..], &packaged.pins].concat(),
             target: locked.resolved.target.clone(),
             python: built.canonical(&built.toolchain.target_python),
             torch: TorchEntry::new(built),
@@ -219,6 +227,7 @@ impl Resolution {
             torch: locked.torch.clone(),
             headers: headers.map(|(path, digest)| GivenHeaders { path, digest }),
             libraries: locked.libraries.clone(),
+            rust: locked.rust.clone(),
             symbols: locked.symbols.clone(),
             source_date_epoch: resolved.time.seconds(),
         }

@@ -4,7 +4,7 @@
 //! build of the same folder changes only the files that differ, so that what was compiled from
 //! the others stays valid.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,9 @@ use crate::Result;
 use crate::artifact::Sha256;
 use crate::configure::{BuildFolder, ConfigureError};
 use crate::context::Context;
-use crate::fetch::{Fetched, source_tree};
-use crate::lock::{LockedTree, TreeError};
+use crate::fetch::{Fetched, patched_tree, source_tree};
+use crate::lock::{Locked, LockedTree, TreeError};
+use crate::pins::{self, Pin};
 use crate::python::pyproject::{BuildSystem, Project};
 
 /// A source tree to build in, and how it says that it is built.
@@ -28,16 +29,21 @@ pub struct Patched {
     pub folder: BuildFolder,
     /// Its backend.
     pub system: BuildSystem,
+    /// The pins that were changed.
+    pub pins: Vec<Pin>,
 }
 
-/// Brings the source into the build's folder.
+/// Brings the source into the build's folder, with the pins that fit the target.
 pub fn patch(context: &Context, fetched: Fetched, folder: BuildFolder) -> Result<Patched> {
-    source_tree(context, &fetched.locked.source, &folder.source())?;
+    let Locked { source, recipe, resolved, .. } = &fetched.locked;
+    let pins = patched_tree(context, source, &folder.source(), |tree| {
+        pins::for_target(tree, resolved, recipe, &fetched.torch)
+    })?;
     for tree in &fetched.locked.trees {
         further_tree(context, tree, &folder.trees())?;
     }
     let project = Project::read(&folder.source())?;
-    Ok(Patched { fetched, folder, system: project.build_system })
+    Ok(Patched { fetched, folder, system: project.build_system, pins })
 }
 
 /// Brings a tree that the recipe names into the build's folder of such trees.
@@ -105,8 +111,13 @@ pub fn archive_tree(folder: &Path, out: impl io::Write) -> io::Result<()> {
 
 /// Makes `copy` hold what `folder` holds. Files whose content is the same are left alone, with
 /// their times; files that an earlier sync brought and that are gone from `folder` are removed;
-/// what a build made in `copy` stays.
-pub fn sync_tree(folder: &Path, copy: &Path) -> io::Result<()> {
+/// what a build made in `copy` stays. Files of `changed`, by their paths, have that content instead
+/// of their own.
+pub fn sync_tree(
+    folder: &Path,
+    copy: &Path,
+    changed: &BTreeMap<PathBuf, Vec<u8>>,
+) -> io::Result<()> {
     let wanted = files_of(folder)?;
     fs_err::create_dir_all(copy)?;
     let record = copy.with_extension("files");
@@ -117,7 +128,7 @@ pub fn sync_tree(folder: &Path, copy: &Path) -> io::Result<()> {
         }
     }
     for relative in &wanted {
-        copy_changed(&folder.join(relative), &copy.join(relative))?;
+        copy_changed(&folder.join(relative), &copy.join(relative), changed.get(relative))?;
     }
     let lines: Vec<_> = wanted.iter().map(|p| p.to_string_lossy().into_owned()).collect();
     fs_err::write(record, lines.join("\n"))
@@ -131,7 +142,7 @@ fn recorded(record: &Path) -> io::Result<BTreeSet<PathBuf>> {
     }
 }
 
-fn copy_changed(from: &Path, to: &Path) -> io::Result<()> {
+fn copy_changed(from: &Path, to: &Path, changed: Option<&Vec<u8>>) -> io::Result<()> {
     if let Some(parent) = to.parent() {
         fs_err::create_dir_all(parent)?;
     }
@@ -150,11 +161,19 @@ fn copy_changed(from: &Path, to: &Path) -> io::Result<()> {
     if present.is_some_and(|there| there.is_symlink() || !same_file(&metadata, &there)) {
         fs_err::remove_file(to)?;
     }
-    if to.exists() && fs_err::read(from)? == fs_err::read(to)? {
+    let same = |content: &[u8]| io::Result::Ok(to.exists() && content == fs_err::read(to)?);
+    let is_same = match changed {
+        Some(content) => same(content)?,
+        None => same(&fs_err::read(from)?)?,
+    };
+    if is_same {
         return Ok(());
     }
     // Written anew rather than `fs::copy`: the copy's time says when it changed here.
     fs_err::copy(from, to)?;
+    if let Some(content) = changed {
+        fs_err::write(to, content)?;
+    }
     let now = std::time::SystemTime::now();
     fs_err::OpenOptions::new().append(true).open(to)?.set_modified(now)
 }
@@ -168,9 +187,14 @@ fn is_executable(metadata: &std::fs::Metadata) -> bool {
     metadata.permissions().mode() & 0o111 != 0
 }
 
-fn files_of(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
+/// The files of a source tree: all but what a checkout holds beside its sources.
+pub(crate) fn files_of(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let entries = WalkDir::new(folder).into_iter().filter_entry(|entry| {
-        entry.depth() == 0 || !LEFT_OUT.iter().any(|name| entry.file_name() == *name)
+        entry.depth() == 0
+            || !(LEFT_OUT.iter().any(|name| entry.file_name() == *name)
+                // What tools say that they can make again, such as cargo's `target`
+                // (bford.info/cachedir).
+                || entry.path().join("CACHEDIR.TAG").is_file())
     });
     let mut files = BTreeSet::new();
     for entry in entries {
@@ -194,7 +218,7 @@ mod tests {
         fs_err::create_dir_all(from.join("csrc")).unwrap();
         fs_err::write(from.join("csrc/a.cu"), "a").unwrap();
         fs_err::write(from.join("b.cu"), "b").unwrap();
-        sync_tree(&from, &to).unwrap();
+        sync_tree(&from, &to, &BTreeMap::new()).unwrap();
         fs_err::write(to.join("made.o"), "object").unwrap();
         let old = std::time::SystemTime::UNIX_EPOCH;
         for file in ["csrc/a.cu", "b.cu"] {
@@ -202,13 +226,13 @@ mod tests {
             file.set_modified(old).unwrap();
         }
         fs_err::write(from.join("csrc/a.cu"), "changed").unwrap();
-        sync_tree(&from, &to).unwrap();
+        sync_tree(&from, &to, &BTreeMap::new()).unwrap();
         let time = |file: &str| fs_err::metadata(to.join(file)).unwrap().modified().unwrap();
         assert_ne!(time("csrc/a.cu"), old);
         assert_eq!(time("b.cu"), old);
         assert!(to.join("made.o").exists());
         fs_err::remove_file(from.join("b.cu")).unwrap();
-        sync_tree(&from, &to).unwrap();
+        sync_tree(&from, &to, &BTreeMap::new()).unwrap();
         assert!(!to.join("b.cu").exists() && to.join("made.o").exists());
     }
 
@@ -220,6 +244,8 @@ mod tests {
         let first = tree_digest(root.path()).unwrap();
         let handle = fs_err::OpenOptions::new().append(true).open(&file).unwrap();
         handle.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        fs_err::create_dir(root.path().join("target")).unwrap();
+        fs_err::write(root.path().join("target/CACHEDIR.TAG"), "Signature").unwrap();
         fs_err::create_dir(root.path().join(".git")).unwrap();
         fs_err::write(root.path().join(".git/HEAD"), "x").unwrap();
         assert_eq!(tree_digest(root.path()).unwrap(), first);

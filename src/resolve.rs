@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::context::Context;
 use crate::package::ArchiveTime;
+use crate::pins::PinRule;
 use crate::request::Request;
 use crate::target::{Sm, Target};
 use crate::torch::source::TorchSource;
@@ -28,6 +29,8 @@ pub struct Options {
     pub python_headers: BTreeMap<String, PathBuf>,
     /// Whether the whole torch wheel is fetched and linked against.
     pub full_torch: bool,
+    /// What becomes of version requirements, over what the recipe says.
+    pub pins: Vec<PinRule>,
     /// The wheel's local version.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -89,6 +92,8 @@ pub struct Resolved {
     pub torch: TorchSource,
     /// Whether the whole torch wheel is fetched and linked against.
     pub full_torch: bool,
+    /// What becomes of version requirements, over what the recipe says.
+    pub pins: Vec<PinRule>,
     /// The wheel's local version; by default it names CUDA, torch and target.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -118,6 +123,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         headers,
         torch,
         full_torch: options.full_torch,
+        pins: options.pins.clone(),
         local_version: options.local_version.clone(),
         only: options.only.clone(),
         jobs: options.jobs.unwrap_or(cores),

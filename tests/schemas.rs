@@ -12,12 +12,13 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 15] = [
+const VERBS: [(&str, &[&str]); 16] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
     ("build-wheels", &["product", "plan"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),
+    ("pins", &["pins"]),
     ("prove", &["prove"]),
     ("store gc", &["store"]),
     ("store path", &["store"]),

@@ -78,6 +78,7 @@ impl Build {
                 cxx: self.real("cxx"),
                 cuda: self.real("cuda"),
                 cuda_include: Vec::new(),
+                rustc: None,
                 ninja: self.real("ninja"),
                 cmake: None,
             },

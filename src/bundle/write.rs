@@ -79,6 +79,8 @@ impl Collected {
     fn downloads(&mut self, context: &Context, locked: &Locked) -> Result<()> {
         let mut inputs = locked.toolchain.clone();
         inputs.extend(locked.requirements.iter().cloned().map(Input::Whole));
+        let crates = locked.rust.iter().flat_map(|rust| &rust.crates.crates);
+        inputs.extend(crates.cloned().map(Input::Whole));
         for source in locked.sources() {
             if let Source::Index(artifact) = source {
                 inputs.push(Input::Whole(artifact.clone()));

@@ -7,16 +7,18 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use torch::read_torch_parts;
 pub use torch::torch_sdk;
+pub(crate) use torch::torch_version;
 
 use crate::Result;
 use crate::artifact::{Artifact, Input};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::lock::{Locked, Source, toolchain_request};
+use crate::pins::{Pin, Plan};
 use crate::report::Step;
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
-use crate::{git, patch, unpack};
+use crate::{git, patch, rust, unpack};
 
 /// Every input, on disk.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct Fetched {
     pub torch: TorchSdk,
     /// The wheels of the build environment, in the store.
     pub wheels: Vec<PathBuf>,
+    /// The archives of its crates, in the store, in the order of the lock.
+    pub crates: Vec<PathBuf>,
 }
 
 /// A file that could not be brought into place.
@@ -53,9 +57,13 @@ pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
     }
     let wheels = named_wheels(context, &locked.requirements)?;
     let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;
-    let request = toolchain_request(&locked.resolved, &locked.libraries);
+    let request = toolchain_request(&locked.resolved, &locked.libraries, locked.rust.as_ref());
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
-    Ok(Fetched { locked, toolchain, torch, wheels })
+    let crates = match &locked.rust {
+        Some(rust) => rust::fetch(context, &locked.source, &rust.crates)?,
+        None => Vec::new(),
+    };
+    Ok(Fetched { locked, toolchain, torch, wheels, crates })
 }
 
 /// Downloads wheels and returns them under their file names, by which installers go.
@@ -69,16 +77,31 @@ pub fn named_wheels(context: &Context, wheels: &[Artifact]) -> Result<Vec<PathBu
 /// Puts the source tree into a folder, where it is not there yet; that of a folder is brought up
 /// to date.
 pub fn source_tree(context: &Context, source: &Source, tree: &Path) -> Result<()> {
+    patched_tree(context, source, tree, |_| Ok(Plan::default())).map(drop)
+}
+
+/// [`source_tree`], with the files that a plan changes as it says. The plan is made of the tree as
+/// it came, and the pins that it changes are returned.
+pub fn patched_tree(
+    context: &Context,
+    source: &Source,
+    tree: &Path,
+    plan: impl FnOnce(&Path) -> Result<Plan>,
+) -> Result<Vec<Pin>> {
+    let sync = |from: &Path, plan: Plan| -> Result<Vec<Pin>> {
+        patch::sync_tree(from, tree, &plan.files).map_err(FetchError)?;
+        Ok(plan.changes())
+    };
     let archive = match source {
         Source::Folder { path, digest } => {
             // Of a folder on another machine a bundle may have brought the files.
             let bundled = context.store.tree(digest);
             let folder = if !path.exists() && bundled.is_dir() { &bundled } else { path };
-            return Ok(patch::sync_tree(folder, tree).map_err(FetchError)?);
+            return sync(folder, plan(folder)?);
         }
         Source::Git { url, commit, digest } => {
             let checkout = git::tree(context, url, commit, *digest)?;
-            return Ok(patch::sync_tree(&checkout, tree).map_err(FetchError)?);
+            return sync(&checkout, plan(&checkout)?);
         }
         Source::Archive { path, .. } => path.clone(),
         Source::Index(artifact) => {
@@ -86,16 +109,32 @@ pub fn source_tree(context: &Context, source: &Source, tree: &Path) -> Result<()
             named(context, artifact, &found[&artifact.sha256])?
         }
     };
+    // Written before the tree has its name: one without it is of an older crosswheel.
+    let record = tree.with_extension("pins.json");
     if tree.exists() {
-        return Ok(());
+        let recorded = fs_err::read(&record).ok();
+        if let Some(pins) = recorded.and_then(|text| serde_json::from_slice(&text).ok()) {
+            return Ok(pins);
+        }
+        fs_err::remove_dir_all(tree).map_err(FetchError)?;
     }
     let _step = Step::start(context.reporter.as_ref(), "unpacking", source.label());
     let parent = tree.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(parent).map_err(FetchError)?;
     let staging = tempfile::tempdir_in(parent).map_err(FetchError)?;
     let top = unpack::sdist(&archive, staging.path())?;
-    fs_err::rename(top, tree).map_err(FetchError)?;
-    Ok(())
+    let plan = plan(&top)?;
+    let pins = plan.changes();
+    let text = serde_json::to_vec_pretty(&pins).expect("strings and numbers serialise");
+    let place = || {
+        for (path, content) in &plan.files {
+            fs_err::write(top.join(path), content)?;
+        }
+        fs_err::write(&record, text)?;
+        fs_err::rename(&top, tree)
+    };
+    place().map_err(FetchError)?;
+    Ok(pins)
 }
 
 /// A download of the store under its own file name: a hard link, or a copy.

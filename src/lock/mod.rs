@@ -23,7 +23,7 @@ pub use record::{PackageLock, PackageLocks};
 pub(crate) use requirements::keep_log;
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
-pub(crate) use torch::of_index;
+pub(crate) use torch::{lock as lock_torch, of_index};
 pub use trees::{LockedTree, TreeError};
 
 use crate::Result;
@@ -31,10 +31,12 @@ use crate::artifact::{Artifact, Input, Sha256};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::fetch;
+use crate::pins;
 use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
 use crate::resolve::Resolved;
+use crate::rust::{self, Compiler, RustInputs};
 use crate::target::Target;
 use crate::toolchain;
 
@@ -63,6 +65,8 @@ pub struct Locked {
     pub symbols: Vec<Sha256>,
     /// The wheels of the build environment.
     pub requirements: Vec<Artifact>,
+    /// Its crates and what compiles them, where it has any.
+    pub rust: Option<RustInputs>,
 }
 
 /// Why inputs cannot be locked.
@@ -135,7 +139,9 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let torch = torch::lock(context, &resolved)?;
     let (package, recipe) = package(context, &resolved, &torch)?;
     let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
-    let request = toolchain_request(&resolved, &libraries);
+    let compiler = || Compiler::choose(context, resolved.target.arch);
+    let rust = package.rust.clone().map(|crates| RustInputs { compiler: compiler(), crates });
+    let request = toolchain_request(&resolved, &libraries, rust.as_ref());
     let headers = request.headers_digest()?;
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
@@ -152,6 +158,7 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
         toolchain,
         symbols,
         requirements,
+        rust,
     })
 }
 
@@ -165,7 +172,9 @@ fn package(
     let found = locks.find(&resolved.request)?;
     for locked in &found {
         let recipe = find_recipe(context, resolved, &locked.identity)?;
-        if recipe.requirements_digest() == locked.recipe {
+        // One from before crates were locked lacks them.
+        let whole = locked.rust.is_some() || !rust::is_driven_by(&locked.requirement);
+        if whole && recipe.requirements_digest() == locked.recipe {
             let mut locked = with_headers(context, &locks, &found, locked.clone())?;
             let trees = trees(context, &recipe, &locked.identity, &locked.tree)?;
             if trees != locked.tree {
@@ -178,11 +187,7 @@ fn package(
     // Where only the recipe is another, the release stays the one that was locked.
     let source = match found.into_iter().next() {
         Some(locked) => locked.source,
-        None if context.offline && matches!(resolved.request, Request::Index { .. }) => {
-            let request = resolved.request.to_string();
-            return Err(LockError::Offline { request }.into());
-        }
-        None => source::lock(context, &resolved.request)?,
+        None => known_or_looked_up(context, &resolved.request)?,
     };
     let (locked, recipe) = look_up(context, resolved, torch, source)?;
     locks.remember(locked.clone())?;
@@ -251,7 +256,7 @@ fn look_up(
     torch: &TorchInput,
     source: Source,
 ) -> Result<(PackageLock, Recipe)> {
-    let Discovered { identity, recipe, cuda, wheels } =
+    let Discovered { identity, recipe, cuda, wheels, crates } =
         requirements::discover(context, resolved, &source, torch)?;
     let locked = PackageLock {
         request: resolved.request.to_string(),
@@ -261,6 +266,7 @@ fn look_up(
         source,
         cuda: Some(cuda),
         requirement: wheels,
+        rust: crates,
     };
     Ok((locked, recipe))
 }
@@ -277,7 +283,11 @@ fn trees(
 }
 
 /// The recipe of a package, for the target that it is built for.
-fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> Result<Recipe> {
+pub(crate) fn find_recipe(
+    context: &Context,
+    resolved: &Resolved,
+    identity: &Identity,
+) -> Result<Recipe> {
     let subject = recipe::Subject {
         name: identity.name.as_deref(),
         version: identity.version.as_deref(),
@@ -291,19 +301,39 @@ fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> R
             resolved.request
         )));
     }
-    Ok(found.recipe)
+    let mut recipe = found.recipe;
+    pins::overlay(&mut recipe.pins, resolved.pins.iter().cloned());
+    Ok(recipe)
 }
 
-/// The toolchain that a build needs, with the headers of these CUDA libraries.
+/// The source of a request, from before or looked up.
+pub(crate) fn source_of(context: &Context, request: &Request) -> Result<Source> {
+    match PackageLocks::load(context)?.find(request)?.into_iter().next() {
+        Some(locked) => Ok(locked.source),
+        None => known_or_looked_up(context, request),
+    }
+}
+
+fn known_or_looked_up(context: &Context, request: &Request) -> Result<Source> {
+    if context.offline && matches!(request, Request::Index { .. }) {
+        return Err(LockError::Offline { request: request.to_string() }.into());
+    }
+    source::lock(context, request)
+}
+
+/// The toolchain that a build needs, with the headers of these CUDA libraries, and with Rust where
+/// there are crates.
 pub fn toolchain_request<'a>(
     resolved: &'a Resolved,
     libraries: &'a BTreeSet<String>,
+    rust: Option<&'a RustInputs>,
 ) -> toolchain::provision::Request<'a> {
     toolchain::provision::Request {
         target: &resolved.target,
         python: &resolved.python,
         headers: resolved.headers.as_deref(),
         libraries,
+        rust: rust.map(|rust| &rust.compiler),
     }
 }
 
@@ -326,6 +356,8 @@ struct Inputs<'a> {
     headers: Option<Sha256>,
     local_version: Option<&'a str>,
     time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rust: Option<&'a RustInputs>,
 }
 
 impl Locked {
@@ -353,6 +385,7 @@ impl Locked {
             headers: self.headers,
             local_version: local_version.as_deref(),
             time: time.seconds(),
+            rust: self.rust.as_ref(),
         };
         Sha256::of(serde_json::to_vec(&inputs).expect("strings and numbers serialise"))
     }

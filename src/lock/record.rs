@@ -10,6 +10,7 @@ use crate::atomic;
 use crate::context::Context;
 use crate::patch::tree_digest;
 use crate::request::Request;
+use crate::rust::Crates;
 
 /// A package's source and build requirements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct PackageLock {
     /// The wheels of its build environment, sorted.
     #[serde(default)]
     pub requirement: Vec<Artifact>,
+    /// Its crates, where it is built with Rust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<Crates>,
     /// The source trees that its recipe names, in the recipe's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tree: Vec<LockedTree>,
@@ -46,6 +50,7 @@ impl PackageLock {
             source: locked.source.clone(),
             cuda: None,
             requirement: locked.requirements.clone(),
+            rust: locked.rust.as_ref().map(|rust| rust.crates.clone()),
             tree: locked.trees.clone(),
         }
     }

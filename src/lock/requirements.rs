@@ -14,7 +14,8 @@ use crate::Result;
 use crate::artifact::Artifact;
 use crate::configure::{self, BuildFolder, Workbench};
 use crate::context::Context;
-use crate::fetch::{named_wheels, source_tree, torch_sdk};
+use crate::fetch::{named_wheels, patched_tree, torch_sdk};
+use crate::pins;
 use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
 use crate::python::pep508;
@@ -25,6 +26,7 @@ use crate::python::undeclared::provider;
 use crate::recipe::Recipe;
 use crate::report::{Event, Step};
 use crate::resolve::Resolved;
+use crate::rust::{self, Crates};
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
 
@@ -42,6 +44,8 @@ pub(super) struct Discovered {
     pub(super) cuda: CudaHeaders,
     /// The wheels of its build environment.
     pub(super) wheels: Vec<Artifact>,
+    /// Its crates, where it is built with Rust.
+    pub(super) crates: Option<Crates>,
 }
 
 /// Resolves both kinds, with a build environment made for the purpose.
@@ -116,18 +120,27 @@ fn discover_in(
     scratch: &Path,
 ) -> Result<Discovered> {
     let folder = BuildFolder::new(scratch);
-    source_tree(context, source, &folder.source())?;
+    // The tree as it came tells what it is, and that which recipe changes it.
+    let mut found = None;
+    patched_tree(context, source, &folder.source(), |tree| {
+        let identity = Identity::of(source, &Project::read(tree)?);
+        let recipe = find_recipe(context, resolved, &identity)?;
+        let plan = pins::for_target(tree, resolved, &recipe, torch)?;
+        found = Some((identity, recipe));
+        Ok(plan)
+    })?;
+    let (identity, recipe) = found.expect("a tree in a folder of its own is made anew");
     let project = Project::read(&folder.source())?;
-    let identity = Identity::of(source, &project);
-    let recipe = find_recipe(context, resolved, &identity)?;
     let cuda = cuda_headers(context, &folder.source())?;
     let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
-    let request = toolchain_request(resolved, &libraries);
+    let request = toolchain_request(resolved, &libraries, None);
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
-    let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
+    let step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
-    Ok(Discovered { identity, recipe, cuda, wheels })
+    drop(step);
+    let crates = rust::is_driven_by(&wheels).then(|| rust::lock(context, &folder.source()));
+    Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
 }
 
 /// Whether a `setup.py` runs CMake, by what it says. Many that do count on the machine's; backends
@@ -206,6 +219,10 @@ impl Requirements<'_> {
         }
         let markers = requirements::markers(resolved.target.arch, python)?;
         let sorted = requirements::sort(wanted, &provided, &markers)?;
+        for (text, version) in &sorted.relaxed {
+            let note = format!("the build asks for `{text}`, and gets the target's {version}");
+            context.reporter.report(Event::Note(note));
+        }
         let pypi = context.registries.pypi()?;
         let cache = context.store.root().join("uv-cache");
         let variables = uv_variables(context);

@@ -88,7 +88,7 @@ pub struct Identity {
 
 impl Identity {
     /// What a release of the index is called there, and what another source tree says of itself.
-    pub(super) fn of(source: &Source, project: &Project) -> Self {
+    pub(crate) fn of(source: &Source, project: &Project) -> Self {
         match source {
             Source::Index(artifact) => {
                 Self { name: Some(artifact.name.clone()), version: Some(artifact.version.clone()) }

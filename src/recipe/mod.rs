@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Sha256;
 use crate::audit::Waiver;
 use crate::error::{Class, Diagnose};
+use crate::pins::PinRule;
 use written::Written;
 
 /// A recipe, resolved for one version and one target. A package without one has the default.
@@ -38,6 +39,9 @@ pub struct Recipe {
     /// Source trees that the build needs beside the package's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceTree>,
+    /// What becomes of version requirements.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<PinRule>,
     /// Globs, each of which some member of the wheel must match.
     pub contract: Vec<String>,
     /// Violations of the audit that may pass.
@@ -93,11 +97,14 @@ impl Recipe {
     /// The digest of what decides the build requirements: a backend may ask for others in another
     /// environment. `None` where the recipe says nothing of either.
     pub fn requirements_digest(&self) -> Option<Sha256> {
-        let Self { environment, requires, .. } = self;
-        if environment.is_empty() && requires.is_empty() {
+        let Self { environment, requires, pins, .. } = self;
+        if environment.is_empty() && requires.is_empty() && pins.is_empty() {
             return None;
         }
-        let bytes = serde_json::to_vec(&(environment, requires));
+        let bytes = match pins.is_empty() {
+            true => serde_json::to_vec(&(environment, requires)),
+            false => serde_json::to_vec(&(environment, requires, pins)),
+        };
         Some(Sha256::of(bytes.expect("strings serialise")))
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Origin, Recipe, SourceTree};
 use crate::audit::{self, Waiver};
+use crate::pins::{self, PinRule};
 use crate::python::pep508;
 use crate::request::Request;
 
@@ -24,6 +25,7 @@ pub(super) struct Written {
     cmake: BTreeMap<String, String>,
     leave_out: Vec<String>,
     source: Vec<WrittenTree>,
+    pin: Vec<Checked>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
     version: Vec<VersionLayer>,
@@ -41,6 +43,7 @@ struct Layer {
     cmake: BTreeMap<String, String>,
     leave_out: Vec<String>,
     source: Vec<WrittenTree>,
+    pin: Vec<Checked>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
 }
@@ -63,6 +66,8 @@ struct VersionLayer {
     leave_out: Vec<String>,
     #[serde(default)]
     source: Vec<WrittenTree>,
+    #[serde(default)]
+    pin: Vec<Checked>,
     #[serde(default)]
     contract: Vec<Glob>,
     #[serde(default)]
@@ -113,6 +118,7 @@ macro_rules! layer_from {
                     cmake: layer.cmake,
                     leave_out: layer.leave_out,
                     source: layer.source,
+                    pin: layer.pin,
                     contract: layer.contract,
                     waivers: layer.waivers,
                 }
@@ -127,7 +133,7 @@ layer_from!(VersionLayer);
 impl Layer {
     /// Variables, and sources of one name, win over earlier ones; lists add up.
     fn lay_over(self, recipe: &mut Recipe) {
-        let Self { environment, requires, cuda, cmake, leave_out, source, contract, waivers } =
+        let Self { environment, requires, cuda, cmake, leave_out, source, pin, contract, waivers } =
             self;
         recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
         recipe.requires.extend(requires.iter().map(ToString::to_string));
@@ -138,6 +144,7 @@ impl Layer {
             recipe.sources.retain(|earlier| earlier.name != tree.name);
             recipe.sources.push(tree);
         }
+        pins::overlay(&mut recipe.pins, pin.into_iter().map(|pin| pin.0));
         recipe.contract.extend(contract.into_iter().map(|glob| glob.0));
         recipe.waivers.extend(waivers.into_iter().map(Waiver::from));
     }
@@ -239,6 +246,18 @@ impl<'de> Deserialize<'de> for WrittenTree {
         }
         let variable = variable.map(|variable| variable.0);
         Ok(Self(SourceTree { name, origin, variable, folder }))
+    }
+}
+
+/// A rule on pins that can be kept.
+#[derive(Debug)]
+struct Checked(PinRule);
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rule = PinRule::deserialize(deserializer)?;
+        rule.check().map_err(D::Error::custom)?;
+        Ok(Self(rule))
     }
 }
 

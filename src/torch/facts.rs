@@ -1,5 +1,6 @@
 //! What an SDK's torch is, gathered while its files go by.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::python::pep508;
@@ -39,6 +40,7 @@ pub(super) struct Inspector {
     cudnn: bool,
     pybind11: Option<[String; 3]>,
     build_requirements: Vec<String>,
+    companions: BTreeMap<String, String>,
 }
 
 impl Inspector {
@@ -96,12 +98,13 @@ impl Inspector {
             cudnn: self.cudnn,
             pybind11: self.pybind11.clone(),
             build_requirements: self.build_requirements.clone(),
+            companions: self.companions.clone(),
         })
     }
 }
 
 /// Refuses a torch without CUDA, or with another major version than the target's.
-fn check(version: &VersionFile, target: &Target) -> Result<(), TorchError> {
+pub(crate) fn check(version: &VersionFile, target: &Target) -> Result<(), TorchError> {
     let Some(cuda) = &version.cuda else {
         return Err(TorchError::CpuOnly { version: version.version.clone() });
     };

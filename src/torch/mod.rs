@@ -22,3 +22,4 @@ pub mod version;
 pub mod wheel;
 
 pub use error::TorchError;
+pub(crate) use facts::check;

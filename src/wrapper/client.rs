@@ -41,12 +41,15 @@ pub(super) struct Subject {
     pub output: Option<OsString>,
     pub notes: Vec<String>,
     pub sms: Vec<String>,
+    /// Its name, where that is not the output's.
+    pub name: Option<String>,
 }
 
 impl Subject {
     /// The name under which people know it.
     pub(super) fn label(&self) -> String {
-        label(self.output.as_deref().or(self.source.as_deref()))
+        let of_file = || label(self.output.as_deref().or(self.source.as_deref()));
+        self.name.clone().unwrap_or_else(of_file)
     }
 }
 

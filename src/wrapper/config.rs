@@ -62,6 +62,8 @@ pub struct Tools {
     pub cuda_include: Vec<PathBuf>,
     /// ninja.
     pub ninja: PathBuf,
+    /// rustc, where there are crates.
+    pub rustc: Option<PathBuf>,
     /// cmake, where the build environment has it.
     pub cmake: Option<PathBuf>,
 }
@@ -80,6 +82,8 @@ pub struct Selection {
 pub const CANONICAL_BUILD: &str = crate::exec::sandbox::BUILD;
 /// The store's name in outputs and records.
 pub const CANONICAL_STORE: &str = crate::exec::sandbox::STORE;
+/// The name of the machine's own Rust in outputs and records.
+const CANONICAL_RUST: &str = "/crosswheel/rust";
 /// The torch SDK's name in outputs and records.
 pub const CANONICAL_TORCH: &str = crate::exec::sandbox::TORCH;
 
@@ -102,6 +106,7 @@ fn prefix_map(
 ) -> Vec<(PathBuf, PathBuf)> {
     let components = store.join("components");
     let paths = [&toolchain.cxx, &toolchain.sysroot, &toolchain.cuda].into_iter();
+    let paths = paths.chain(toolchain.rust.iter().map(|rust| &rust.root));
     let paths = paths.chain(&toolchain.cuda_include).chain(&toolchain.target_python.include);
     let keys = paths.filter_map(|path| path.strip_prefix(&components).ok()?.iter().next());
     let keys: BTreeSet<&str> = keys.filter_map(|key| key.to_str()).collect();
@@ -115,6 +120,9 @@ fn prefix_map(
         (torch.to_owned(), PathBuf::from(CANONICAL_TORCH)),
     ];
     map.extend(named);
+    // The machine's own Rust: its folder's name tells where it is installed.
+    let elsewhere = toolchain.rust.iter().filter(|rust| !rust.root.starts_with(store));
+    map.extend(elsewhere.map(|rust| (rust.root.clone(), PathBuf::from(CANONICAL_RUST))));
     map.push((store.to_owned(), PathBuf::from(CANONICAL_STORE)));
     map
 }
@@ -135,6 +143,7 @@ impl Config {
             cuda: toolchain.cuda.clone(),
             cuda_include: toolchain.cuda_include.clone(),
             ninja: toolchain.ninja.clone(),
+            rustc: toolchain.rust.as_ref().map(|rust| rust.rustc()),
             cmake: None,
         };
         Self {
@@ -214,12 +223,14 @@ pub(super) mod tests {
                 cuda: "/real/store/cuda".into(),
                 cuda_include: vec!["/real/store/cudnn/include".into()],
                 ninja: "/real/store/ninja".into(),
+                rustc: Some("/real/store/rust/bin/rustc".into()),
                 cmake: None,
             },
             sysroot: Some("/real/store/sysroot".into()),
             binutils: Some("/real/store/binutils".into()),
             torch: None,
             sms: vec![Sm(110)],
+            targets: Selection::default(),
             jobs: 2,
             prefix_map: vec![
                 ("/real/build".into(), CANONICAL_BUILD.into()),

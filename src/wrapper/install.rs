@@ -38,6 +38,13 @@ pub struct Installed {
     pub cuda: PathBuf,
 }
 
+impl Installed {
+    /// The same folders, as a sandbox shows them.
+    pub fn renamed(&self, rename: impl Fn(&Path) -> PathBuf) -> Self {
+        Self { folder: rename(&self.folder), cuda: rename(&self.cuda) }
+    }
+}
+
 /// The CUDA toolkit as this process calls it, which the build may call otherwise: [`Config`] has
 /// the build's names.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +78,10 @@ pub fn install(
     names.extend(config.tools.cmake.as_ref().map(|_| "cmake".to_owned()));
     names.push(format!("{NESTED}/{triple}-g++"));
     names.push(format!("{CUDA}/bin/nvcc"));
+    if config.tools.rustc.is_some() {
+        names.push("rustc".to_owned());
+        names.push(format!("{NESTED}/{triple}-gcc"));
+    }
     let mut original = executable.to_owned();
     for name in names {
         let path = folder.join(name);
@@ -98,6 +109,9 @@ pub fn install_sandbox(folder: &Path, executable: &Path) -> Result<PathBuf, Wrap
     place(executable, &path)?;
     Ok(path)
 }
+
+/// The machine's C compiler driver, by its name in the folder of wrappers.
+pub(crate) const BUILD_CC: &str = "build-cc";
 
 /// The host compiler for nvcc, from the folder of the nvcc wrapper.
 pub(super) fn nested_cxx(folder: &Path, config: &Config) -> PathBuf {

@@ -16,12 +16,14 @@ mod narrow;
 mod ninja;
 mod nvcc;
 mod response;
+mod rustc;
 mod said;
 mod standard;
 
 pub use config::{
     CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Selection, Tools,
 };
+pub(crate) use install::BUILD_CC;
 pub use install::{Installed, Toolkit, install, install_sandbox};
 pub use narrow::{Arch, Code, Gencode, InvalidArch, NotCovered, Variant, narrow, shorthand};
 pub use standard::Torch;
@@ -139,6 +141,7 @@ enum Role {
     Sandbox,
     Nvcc,
     Ninja,
+    Rustc,
     Cmake,
     Host(host::Language),
 }
@@ -149,6 +152,7 @@ impl Role {
         match (name, tool) {
             ("sandbox", _) => Some(Self::Sandbox),
             ("nvcc", _) => Some(Self::Nvcc),
+            ("rustc", _) => Some(Self::Rustc),
             ("ninja", _) => Some(Self::Ninja),
             ("cmake", _) => Some(Self::Cmake),
             (_, "cc" | "gcc") => Some(Self::Host(host::Language::C)),
@@ -176,6 +180,7 @@ pub fn dispatch() -> Option<ExitCode> {
         let result = match role {
             Role::Ninja => ninja::run(&config, args, &environment),
             Role::Cmake => cmake::run(&config, &install::project_file(folder), args),
+            Role::Rustc => rustc::run(&config, folder, args, &environment),
             Role::Nvcc => {
                 nvcc::run(&config, &install::nested_cxx(folder, &config), args, &environment)
             }
@@ -227,6 +232,7 @@ mod tests {
         for (name, role) in [
             ("nvcc", Some(Role::Nvcc)),
             ("ninja", Some(Role::Ninja)),
+            ("rustc", Some(Role::Rustc)),
             ("cmake", Some(Role::Cmake)),
             ("sandbox", Some(Role::Sandbox)),
             ("cc", Some(Role::Host(C))),

@@ -102,9 +102,11 @@ fn note_python(session: &Session, product: &Product) {
     let Ok(target) = Target::load(&targets, &product.target) else { return };
     let Some(preferred) = target.python.first() else { return };
     let tag = python_tag(preferred);
-    // Of the stable ABI the tag is the oldest Python that it installs on.
-    let abi3 = product.wheel.to_string_lossy().contains("-abi3-");
-    if product.python.starts_with("cp3") && product.python != tag && !abi3 {
+    let wheel = product.wheel.to_string_lossy();
+    if wheel.contains("-abi3-") {
+        return;
+    }
+    if product.python.starts_with("cp3") && product.python != tag {
         eprintln!(
             "note: {} wheels install on that Python only; `{}` has {preferred}, for which \
              `--python-headers {preferred}=PATH` takes the headers from a folder or archive",

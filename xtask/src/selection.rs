@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crosswheel::pins::PinRule;
 use crosswheel::report::Event;
 use crosswheel::request::Request;
 use crosswheel::resolve::{DEFAULT_TARGET, Options};
@@ -76,6 +77,10 @@ pub struct Selection {
     /// A GPU architecture, such as `sm_110`, instead of the target's own; may be repeated
     #[arg(long, value_name = "SM")]
     arch: Vec<Sm>,
+    /// What a version requirement becomes, over what recipe and target say: `NAME=target`,
+    /// `compatible`, `drop`, or a specifier; may be repeated
+    #[arg(long = "pin", value_name = "NAME=SPEC", value_parser = PinRule::parse)]
+    pins: Vec<PinRule>,
     /// Fetch the whole torch wheel and link against its libraries
     #[arg(long)]
     full_torch: bool,
@@ -116,6 +121,7 @@ impl Selection {
                         python_headers: self.headers.by_version(&session.context),
                         arch: self.arch.clone(),
                         torch: torch.cloned(),
+                        pins: self.pins.clone(),
                         full_torch: self.full_torch,
                         local_version: self.local_version.clone(),
                         only: self.only.clone(),

@@ -92,11 +92,14 @@ def patch_urllib_request(module):
     do_open = module.AbstractHTTPHandler.do_open
 
     def offline_do_open(self, http_class, request, **kwargs):
-        if _is_loopback(_host_name(request.host)):
-            return do_open(self, http_class, request, **kwargs)
         from email.message import Message
         from io import BytesIO
         from urllib.error import HTTPError
+        from urllib.parse import urlsplit
+
+        # `host` is a proxy's where there is one.
+        if _is_loopback(urlsplit(request.full_url).hostname or ""):
+            return do_open(self, http_class, request, **kwargs)
 
         raise HTTPError(request.full_url, 404, _OFFLINE, Message(), BytesIO())
 

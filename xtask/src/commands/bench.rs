@@ -176,6 +176,7 @@ impl Overhead {
                 cxx: compiler.to_owned(),
                 cuda: folder.join("cuda"),
                 cuda_include: Vec::new(),
+                rustc: None,
                 ninja: ninja.to_owned(),
                 cmake: None,
             },

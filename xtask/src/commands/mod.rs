@@ -10,6 +10,7 @@ mod completions;
 mod fetch;
 mod fuzz;
 mod lock;
+mod pins;
 mod prove;
 mod store;
 mod test;
@@ -35,6 +36,8 @@ enum Command {
     Fetch(fetch::Args),
     /// Builds a wheel again from its manifest, and compares
     Verify(verify::Args),
+    /// Shows what a package pins of what the target fixes, and what becomes of it
+    Pins(pins::Args),
     /// Locks the packages of crosswheel.toml anew
     Lock(lock::Args),
     /// Says what wheels and shared objects need and hold, and whether a target has it
@@ -60,6 +63,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::BuildWheels(args) => build_wheels::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Pins(args) => pins::run(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
