@@ -139,7 +139,8 @@ fn discover_in(
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
     drop(step);
-    let crates = rust::is_driven_by(&wheels).then(|| rust::lock(context, &folder.source()));
+    let wanted = !recipe.without_rust && rust::is_driven_by(&wheels);
+    let crates = wanted.then(|| rust::lock(context, &folder.source()));
     Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
 }
 
