@@ -78,13 +78,8 @@ fn a_project_of_scikit_build_core_with_a_kernel_is_built_for_thor() {
         ["__init__.py", "_skbuild.cpython-311-aarch64-linux-gnu.so"]
     );
     // What CMake tried while it was configured is not what the wheel consists of.
-    let made: Vec<_> = manifest(&product)["actions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|action| action["kind"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(made.len(), 3, "{made:?}");
+    let actions = manifest(&product)["actions"].clone();
+    assert_eq!(actions.as_array().unwrap().len(), 3, "{actions}");
 }
 
 #[test]

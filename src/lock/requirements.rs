@@ -139,8 +139,8 @@ fn discover_in(
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
     drop(step);
-    let has_crates = rust::is_driven(&resolved.request, &wheels);
-    let crates = has_crates.then(|| rust::lock(context, &folder.source()));
+    let wanted = !recipe.without_rust && rust::is_driven(&resolved.request, &wheels);
+    let crates = wanted.then(|| rust::lock(context, &folder.source()));
     Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
 }
 

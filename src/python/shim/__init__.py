@@ -113,18 +113,17 @@ def _patch(module, patch):
 
 
 def _answer_version():
-    """The target's version, where a Python is only asked which it is: by programs such as maturin,
-    which are given this one under the target's name, and by CMake's modules and shell scripts, which
-    ask `python -c` and do nothing else with it."""
+    """The target's version, to a question on the command line: CMake's modules and shell scripts
+    ask `python -c` which Python they build for, and do nothing else with it."""
     words = sys.orig_argv
     question = words[words.index("-c") + 1] if "-c" in words[:-1] else ""
-    if "CROSSWHEEL_TARGET_PYTHON" not in os.environ and "sys.version_info" not in question:
+    if "sys.version_info" not in question:
         return
     from collections import namedtuple
 
-    fields = "major minor micro releaselevel serial"
-    major, minor = (int(part) for part in answers()["python"]["version"].split("."))
-    sys.version_info = namedtuple("version_info", fields)(major, minor, 0, "final", 0)
+    fields = ("major", "minor", "micro", "releaselevel", "serial")
+    major, minor = answers()["python"]["version"].split(".")
+    sys.version_info = namedtuple("version_info", fields)(int(major), int(minor), 0, "final", 0)
 
 
 _patch_os()
