@@ -12,7 +12,7 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 16] = [
+const VERBS: [(&str, &[&str]); 18] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
     ("build-wheels", &["product", "plan"]),
@@ -28,6 +28,8 @@ const VERBS: [(&str, &[&str]); 16] = [
     ("toolchain list", &["toolchain-list"]),
     ("toolchain lock", &["toolchain-lock"]),
     ("toolchain show", &["toolchain-show"]),
+    ("torch import", &["torch"]),
+    ("torch list", &["torch"]),
     ("verify", &["verify"]),
 ];
 
