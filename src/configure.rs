@@ -1,19 +1,22 @@
 //! Configure: from a patched source tree to a place where its backend can run: tool wrappers, an
 //! action server, a sandbox and a Python environment.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use crate::Result;
 use crate::actions::{CostBook, Finished, Server, ServerOptions};
 use crate::blame::BuildError;
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
-use crate::exec::{Command, Sandbox, Silence};
-use crate::lock::Locked;
+use crate::exec::{Command, Sandbox, Silence, View};
+use crate::lock::{Locked, LockedTree};
 use crate::patch::Patched;
 use crate::pins::Pin;
 use crate::python::answers::TorchAnswers;
@@ -25,9 +28,9 @@ use crate::python::pyproject::BuildSystem;
 use crate::python::shim::ToolProject;
 use crate::recipe::Recipe;
 use crate::resolve::Resolved;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{Toolchain, cmake};
 use crate::torch::sdk::TorchSdk;
-use crate::wrapper;
+use crate::{rust, wrapper};
 
 /// A build that is ready to run.
 pub struct Configured {
@@ -87,6 +90,16 @@ impl BuildFolder {
         self.0.join("source")
     }
 
+    /// The copies of the trees that the recipe names, each under its name.
+    pub fn trees(&self) -> PathBuf {
+        self.0.join("trees")
+    }
+
+    /// The toolchain file for CMake.
+    fn toolchain_file(&self) -> PathBuf {
+        self.0.join("toolchain.cmake")
+    }
+
     /// The Python environment.
     pub fn environment(&self) -> PathBuf {
         self.0.join("environment")
@@ -95,6 +108,21 @@ impl BuildFolder {
     /// The tool wrappers.
     pub fn tools(&self) -> PathBuf {
         self.0.join("tools")
+    }
+
+    /// The crates that stand for their registry.
+    pub fn crates(&self) -> PathBuf {
+        self.0.join("crates")
+    }
+
+    /// cargo's configuration.
+    pub fn cargo_home(&self) -> PathBuf {
+        self.0.join("cargo")
+    }
+
+    /// What cargo compiles.
+    pub fn cargo_target(&self) -> PathBuf {
+        self.0.join("cargo-target")
     }
 
     /// What the backend makes.
@@ -123,10 +151,30 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
     let Patched { fetched, folder, system, pins } = patched;
     let resolved = &fetched.locked.resolved;
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
-    let recipe = &fetched.locked.recipe;
-    let wheels = &fetched.wheels;
-    let bench = Workbench::create(context, resolved, recipe, &toolchain, &torch, wheels, &folder)?;
+    if let Some(rust) = &fetched.locked.rust {
+        rust::prepare(&folder, &rust.crates, &fetched.crates)?;
+    }
+    let asked = Asked {
+        resolved,
+        recipe: &fetched.locked.recipe,
+        trees: &fetched.locked.trees,
+        wheels: &fetched.wheels,
+    };
+    let bench = Workbench::create(context, asked, &toolchain, &torch, &folder)?;
     Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, pins, bench })
+}
+
+/// What is asked of a place to build in.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What is built.
+    pub resolved: &'a Resolved,
+    /// What its recipe says.
+    pub recipe: &'a Recipe,
+    /// The trees that the recipe names, where they are in the build folder.
+    pub trees: &'a [LockedTree],
+    /// The locked wheels of the build environment.
+    pub wheels: &'a [PathBuf],
 }
 
 /// Where a backend's hooks run.
@@ -144,20 +192,23 @@ impl Workbench {
     /// Places the wrappers, starts the server, and makes the Python environment.
     pub fn create(
         context: &Context,
-        resolved: &Resolved,
-        recipe: &Recipe,
+        asked: Asked<'_>,
         toolchain: &Toolchain,
         torch: &TorchSdk,
-        wheels: &[PathBuf],
         folder: &BuildFolder,
     ) -> Result<Self> {
+        let Asked { resolved, recipe, trees, wheels } = asked;
         fs_err::create_dir_all(folder.root()).map_err(ConfigureError::Io)?;
         let tools = folder.tools();
         let supervisor = wrapper::install_sandbox(&tools, &context.executable)?;
         let isolation = context.isolation(&supervisor, folder.root())?;
-        let sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
+        let mut sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
             .torch(&torch.python_path)
             .store(context.store.root());
+        if let Some(rust) = &toolchain.rust {
+            // The machine's own, which the sandbox may hide otherwise.
+            sandbox = sandbox.readable(&rust.root);
+        }
         let view = sandbox.view();
         let mut config = wrapper::Config::new(
             &toolchain.renamed(|path| view.inside(path)),
@@ -170,8 +221,18 @@ impl Workbench {
             resolved.jobs.get(),
         );
         config.socket = Some(view.inside(&folder.socket()));
+        config.tools.cmake = cmake_of(wheels, &view.inside(&folder.environment()), toolchain)?;
+        config.targets =
+            wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
         let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
         let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
+        let rust = match &toolchain.rust {
+            Some(tools) => {
+                rust::install(context, tools, &installed, toolchain, view)?;
+                rust::variables(folder, &installed, toolchain, view)
+            }
+            None => IndexMap::new(),
+        };
         let server = Server::start(ServerOptions {
             socket: folder.socket(),
             log: folder.actions(),
@@ -182,6 +243,14 @@ impl Workbench {
         })?;
         let tools =
             Tools { folder: installed.folder, cuda: installed.cuda, arch: resolved.target.arch };
+        let wrapped = wrapped(toolchain, &tools, view);
+        let trees = Trees { locked: trees, folder: view.inside(&folder.trees()) };
+        let project = cmake::Project {
+            roots: vec![view.inside(&torch.python_path), view.inside(folder.root())],
+            cache: trees.cache(recipe),
+        };
+        let toolchain_file = folder.toolchain_file();
+        write_changed(&toolchain_file, &wrapped.cmake(&project)).map_err(ConfigureError::Io)?;
         let answers =
             TorchAnswers { root: torch.python_path.clone(), version: torch.facts.version.clone() };
         let parts = Parts {
@@ -196,6 +265,10 @@ impl Workbench {
         };
         let launch = |invocation: &Invocation| run(context, &sandbox, invocation);
         let mut environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
+        environment.set(rust);
+        let file = view.inside(&toolchain_file).into_os_string();
+        environment.set([("CMAKE_TOOLCHAIN_FILE".to_owned(), file)]);
+        environment.set(trees.variables());
         let own = recipe.environment.iter().map(|(name, value)| (name.clone(), value.into()));
         environment.set(own);
         let (jobs, max_silence) = (resolved.jobs, resolved.max_silence);
@@ -215,7 +288,7 @@ impl Workbench {
             environment: &self.environment,
             system,
             source: &self.folder.source(),
-            settings: &indexmap::IndexMap::new(),
+            settings: &IndexMap::new(),
             log: &self.folder.log(),
             launch: &|invocation| {
                 let command = self.sandbox.command(&invocation.program, &invocation.dir)?;
@@ -226,7 +299,7 @@ impl Workbench {
     }
 
     /// The variables of the build's processes.
-    pub fn variables(&self) -> &indexmap::IndexMap<String, OsString> {
+    pub fn variables(&self) -> &IndexMap<String, OsString> {
         self.environment.variables()
     }
 
@@ -239,6 +312,74 @@ impl Workbench {
     pub fn finish(self) -> Finished {
         self.server.finish()
     }
+}
+
+/// The cmake among the wheels of a build environment, as the build calls it: the project's wheels
+/// have the program itself among the package's files.
+fn cmake_of(
+    wheels: &[PathBuf],
+    environment: &Path,
+    toolchain: &Toolchain,
+) -> Result<Option<PathBuf>> {
+    let is_cmake = |wheel: &PathBuf| {
+        wheel.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cmake-"))
+    };
+    if !wheels.iter().any(is_cmake) {
+        return Ok(None);
+    }
+    let (major, minor) = python_version(toolchain)?;
+    let site = format!("lib/python{major}.{minor}/site-packages");
+    Ok(Some(environment.join(site).join("cmake/data/bin/cmake")))
+}
+
+/// The toolchain as a build sees it: with the wrappers in the place of its tools.
+fn wrapped(toolchain: &Toolchain, tools: &Tools, view: &View) -> Toolchain {
+    let inside = |tool: &str| view.inside(&tools.folder.join(tool));
+    Toolchain {
+        cc: inside(&tools.name("gcc")),
+        cxx: inside(&tools.name("g++")),
+        cuda: view.inside(&tools.cuda),
+        ninja: inside("ninja"),
+        ..toolchain.renamed(|path| view.inside(path))
+    }
+}
+
+/// The trees that a recipe names, as the build is told of them.
+struct Trees<'a> {
+    locked: &'a [LockedTree],
+    /// As the build calls it.
+    folder: PathBuf,
+}
+
+impl Trees<'_> {
+    /// The entries of CMake's cache: the recipe's, and where the sources are that no variable
+    /// tells of. What the package would fetch while it is configured, and nobody named, is an error.
+    fn cache(&self, recipe: &Recipe) -> BTreeMap<String, String> {
+        let mut cache = BTreeMap::from([("FETCHCONTENT_FULLY_DISCONNECTED".into(), "ON".into())]);
+        for tree in self.locked.iter().filter(|tree| tree.wanted.variable.is_none()) {
+            let name = format!("FETCHCONTENT_SOURCE_DIR_{}", tree.wanted.name.to_uppercase());
+            cache.insert(name, self.folder.join(tree.folder()).display().to_string());
+        }
+        cache.extend(recipe.cmake.clone());
+        cache
+    }
+
+    /// The environment variables.
+    fn variables(&self) -> impl Iterator<Item = (String, OsString)> {
+        let named = self.locked.iter().filter_map(|tree| {
+            let variable = tree.wanted.variable.clone()?;
+            Some((variable, self.folder.join(tree.folder()).into_os_string()))
+        });
+        named
+    }
+}
+
+/// Writes a file, unless it holds that text already: its time says when it changed.
+fn write_changed(path: &Path, text: &str) -> std::io::Result<()> {
+    if fs_err::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    fs_err::write(path, text)
 }
 
 fn run(context: &Context, sandbox: &Sandbox, invocation: &Invocation) -> Result<Outcome> {

@@ -49,6 +49,7 @@ pub mod registry;
 pub mod report;
 pub mod request;
 pub mod resolve;
+pub mod rust;
 pub mod store;
 pub mod symbols;
 pub mod target;

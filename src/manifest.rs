@@ -19,10 +19,11 @@ use crate::audit::Report;
 use crate::compile::Built;
 use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
-use crate::lock::{Identity, Locked, Source, TorchInput};
+use crate::lock::{Identity, Locked, LockedTree, Source, TorchInput};
 use crate::package::Packaged;
 use crate::pins::Pin;
 use crate::recipe::Recipe;
+use crate::rust::RustInputs;
 use crate::target::Target;
 use crate::toolchain::{ComponentRef, TargetPython};
 use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH};
@@ -83,6 +84,12 @@ pub struct Resolution {
     /// The local version that was asked for, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_version: Option<String>,
+    /// Source trees beside the package's own, as its recipe names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<LockedTree>,
+    /// The targets of a CMake project that were built, where not all were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
     /// The torch by its content.
     pub torch: TorchInput,
     /// The headers of the target's Python, where they are not a component's.
@@ -90,6 +97,9 @@ pub struct Resolution {
     pub headers: Option<GivenHeaders>,
     /// CUDA libraries whose headers it got beyond the toolkit's.
     pub libraries: BTreeSet<String>,
+    /// Its crates and what compiled them, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<RustInputs>,
     /// The digests of the symbol indices that stubs were made from, in the components' order.
     pub symbols: Vec<Sha256>,
     /// The time of everything that was written, in seconds since 1970.
@@ -212,9 +222,12 @@ impl Resolution {
             identity: locked.identity.clone(),
             variant: resolved.variant.clone(),
             local_version: resolved.local_version.clone(),
+            trees: locked.trees.clone(),
+            only: resolved.only.clone(),
             torch: locked.torch.clone(),
             headers: headers.map(|(path, digest)| GivenHeaders { path, digest }),
             libraries: locked.libraries.clone(),
+            rust: locked.rust.clone(),
             symbols: locked.symbols.clone(),
             source_date_epoch: resolved.time.seconds(),
         }

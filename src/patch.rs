@@ -13,10 +13,10 @@ use walkdir::WalkDir;
 
 use crate::Result;
 use crate::artifact::Sha256;
-use crate::configure::BuildFolder;
+use crate::configure::{BuildFolder, ConfigureError};
 use crate::context::Context;
-use crate::fetch::{Fetched, patched_tree};
-use crate::lock::Locked;
+use crate::fetch::{Fetched, patched_tree, source_tree};
+use crate::lock::{Locked, LockedTree, TreeError};
 use crate::pins::{self, Pin};
 use crate::python::pyproject::{BuildSystem, Project};
 
@@ -39,8 +39,29 @@ pub fn patch(context: &Context, fetched: Fetched, folder: BuildFolder) -> Result
     let pins = patched_tree(context, source, &folder.source(), |tree| {
         pins::for_target(tree, resolved, recipe, &fetched.torch)
     })?;
+    for tree in &fetched.locked.trees {
+        further_tree(context, tree, &folder.trees())?;
+    }
     let project = Project::read(&folder.source())?;
     Ok(Patched { fetched, folder, system: project.build_system, pins })
+}
+
+/// Brings a tree that the recipe names into the build's folder of such trees.
+fn further_tree(context: &Context, tree: &LockedTree, trees: &Path) -> Result<()> {
+    let root = trees.join(&tree.wanted.name);
+    match &tree.source {
+        Some(source) => source_tree(context, source, &root)?,
+        None => {
+            // CMake's FetchContent takes an empty folder for one that is not there.
+            fs_err::create_dir_all(&root).map_err(ConfigureError::Io)?;
+            fs_err::write(root.join("EMPTY"), "").map_err(ConfigureError::Io)?;
+        }
+    }
+    if let Some(folder) = tree.wanted.folder.as_ref().filter(|folder| !root.join(folder).is_dir()) {
+        let (name, folder) = (tree.wanted.name.clone(), folder.clone());
+        return Err(TreeError::NoFolder { name, folder }.into());
+    }
+    Ok(())
 }
 
 /// What a checkout holds beside its sources: never copied, never part of the digest.
@@ -169,7 +190,11 @@ fn is_executable(metadata: &std::fs::Metadata) -> bool {
 /// The files of a source tree: all but what a checkout holds beside its sources.
 pub(crate) fn files_of(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let entries = WalkDir::new(folder).into_iter().filter_entry(|entry| {
-        entry.depth() == 0 || !LEFT_OUT.iter().any(|name| entry.file_name() == *name)
+        entry.depth() == 0
+            || !(LEFT_OUT.iter().any(|name| entry.file_name() == *name)
+                // What tools say that they can make again, such as cargo's `target`
+                // (bford.info/cachedir).
+                || entry.path().join("CACHEDIR.TAG").is_file())
     });
     let mut files = BTreeSet::new();
     for entry in entries {
@@ -219,6 +244,8 @@ mod tests {
         let first = tree_digest(root.path()).unwrap();
         let handle = fs_err::OpenOptions::new().append(true).open(&file).unwrap();
         handle.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        fs_err::create_dir(root.path().join("target")).unwrap();
+        fs_err::write(root.path().join("target/CACHEDIR.TAG"), "Signature").unwrap();
         fs_err::create_dir(root.path().join(".git")).unwrap();
         fs_err::write(root.path().join(".git/HEAD"), "x").unwrap();
         assert_eq!(tree_digest(root.path()).unwrap(), first);

@@ -33,6 +33,8 @@ pub struct Options {
     pub pins: Vec<PinRule>,
     /// The wheel's local version.
     pub local_version: Option<String>,
+    /// The targets of a CMake project that are built; all, where there are none.
+    pub only: Vec<String>,
     /// How many compilers may run at once.
     pub jobs: Option<NonZeroUsize>,
     /// How long a build script may print nothing while no compiler runs.
@@ -79,8 +81,8 @@ pub struct Resolved {
     pub request: Request,
     /// Where the wheel runs.
     pub target: Target,
-    /// What tells this target's products from others': its name, and the GPUs' architectures
-    /// where they are not its own, such as `thor.sm90`.
+    /// What tells this target's products from others': its name, the GPUs' architectures where they
+    /// are not its own, and whether not all is built, such as `thor.sm90.partial`.
     pub variant: String,
     /// The Python that it is for.
     pub python: String,
@@ -94,6 +96,8 @@ pub struct Resolved {
     pub pins: Vec<PinRule>,
     /// The wheel's local version; by default it names CUDA, torch and target.
     pub local_version: Option<String>,
+    /// The targets of a CMake project that are built; all, where there are none.
+    pub only: Vec<String>,
     /// How many compilers may run at once.
     pub jobs: NonZeroUsize,
     /// How long a build script may print nothing while no compiler runs; `None` for ever.
@@ -105,7 +109,7 @@ pub struct Resolved {
 /// Takes the user's choices, then `crosswheel.toml`'s, then the target's.
 pub fn resolve(context: &Context, request: Request, options: &Options) -> Result<Resolved> {
     let target = target(context, options)?;
-    let variant = variant(context, &target)?;
+    let variant = variant(context, &target, &options.only)?;
     let (python, headers) = python(context, &target, options)?;
     let torch = options.torch.as_deref().unwrap_or(&target.torch);
     let torch = context.torch_source(torch)?;
@@ -121,6 +125,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         full_torch: options.full_torch,
         pins: options.pins.clone(),
         local_version: options.local_version.clone(),
+        only: options.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         max_silence: options.max_silence.0,
         time,
@@ -137,12 +142,14 @@ pub fn target(context: &Context, options: &Options) -> Result<Target> {
     }
 }
 
-fn variant(context: &Context, target: &Target) -> Result<String> {
+fn variant(context: &Context, target: &Target, only: &[String]) -> Result<String> {
     let own = Target::load(&context.project.targets(), &target.name)?;
-    let parts = match own.sm == target.sm {
+    let mut parts: Vec<String> = match own.sm == target.sm {
         true => Vec::new(),
         false => target.sm.iter().map(|sm| format!(".sm{}", sm.0)).collect(),
     };
+    // Not to be taken for the whole.
+    parts.extend((!only.is_empty()).then(|| ".partial".to_owned()));
     Ok(format!("{}{}", target.name, parts.concat()))
 }
 

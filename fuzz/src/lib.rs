@@ -8,7 +8,7 @@ mod archives;
 mod binaries;
 mod texts;
 
-pub use archives::{deb, sdist};
+pub use archives::{bundle, deb, sdist};
 pub use binaries::{elf, fatbin, wheel};
 pub use texts::{index_page, metadata, pins, recipe, request};
 
@@ -16,7 +16,8 @@ pub use texts::{index_page, metadata, pins, recipe, request};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
+    ("bundle", bundle),
     ("deb", deb),
     ("elf", elf),
     ("fatbin", fatbin),

@@ -40,10 +40,12 @@ pub fn write(context: &Context, builds: &[Fetched], path: &Path) -> Result<Bundl
     for Fetched { locked, .. } in builds {
         collected.downloads(context, locked)?;
         collected.torch(context, locked, scratch.path())?;
-        collected.source(context, locked, scratch.path()).map_err(|error| match error {
-            Collecting::Io(source) => fail(source).into(),
-            Collecting::Other(error) => error,
-        })?;
+        for source in locked.sources() {
+            collected.source(context, source, scratch.path()).map_err(|error| match error {
+                Collecting::Io(source) => fail(source).into(),
+                Collecting::Other(error) => error,
+            })?;
+        }
         let package = PackageLock::of(locked);
         if !packages.contains(&package) {
             packages.push(package);
@@ -77,8 +79,12 @@ impl Collected {
     fn downloads(&mut self, context: &Context, locked: &Locked) -> Result<()> {
         let mut inputs = locked.toolchain.clone();
         inputs.extend(locked.requirements.iter().cloned().map(Input::Whole));
-        if let Source::Index(artifact) = &locked.source {
-            inputs.push(Input::Whole(artifact.clone()));
+        let crates = locked.rust.iter().flat_map(|rust| &rust.crates.crates);
+        inputs.extend(crates.cloned().map(Input::Whole));
+        for source in locked.sources() {
+            if let Source::Index(artifact) = source {
+                inputs.push(Input::Whole(artifact.clone()));
+            }
         }
         if let TorchInput::Whole(artifact) = &locked.torch {
             inputs.push(Input::Whole(artifact.clone()));
@@ -108,10 +114,10 @@ impl Collected {
     fn source(
         &mut self,
         context: &Context,
-        locked: &Locked,
+        source: &Source,
         scratch: &Path,
     ) -> Result<(), Collecting> {
-        let (tree, role) = match &locked.source {
+        let (tree, role) = match source {
             Source::Index(_) => return Ok(()),
             Source::Archive { path, .. } => {
                 let (sha256, size) = digest(path)?;
@@ -129,7 +135,7 @@ impl Collected {
         let archive = scratch.join(format!("tree-{}.tar", self.0.len()));
         patch::archive_tree(&tree, fs_err::File::create(&archive)?)?;
         let (sha256, size) = digest(&archive)?;
-        let name = format!("{}.tar", locked.source.label());
+        let name = format!("{}.tar", source.label());
         self.0.insert(Entry { sha256, size, name, role }, archive);
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::pins::{Pin, Plan};
 use crate::report::Step;
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
-use crate::{git, patch, unpack};
+use crate::{git, patch, rust, unpack};
 
 /// Every input, on disk.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Fetched {
     pub torch: TorchSdk,
     /// The wheels of the build environment, in the store.
     pub wheels: Vec<PathBuf>,
+    /// The archives of its crates, in the store, in the order of the lock.
+    pub crates: Vec<PathBuf>,
 }
 
 /// A file that could not be brought into place.
@@ -46,16 +48,22 @@ impl Diagnose for FetchError {
 
 /// Downloads what is missing, and provisions the toolchain and the torch SDK.
 pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
-    match &locked.source {
-        Source::Index(artifact) => drop(context.fetch(&[Input::Whole(artifact.clone())])?),
-        Source::Git { url, commit, digest } => drop(git::tree(context, url, commit, *digest)?),
-        Source::Archive { .. } | Source::Folder { .. } => {}
+    for source in locked.sources() {
+        match source {
+            Source::Index(artifact) => drop(context.fetch(&[Input::Whole(artifact.clone())])?),
+            Source::Git { url, commit, digest } => drop(git::tree(context, url, commit, *digest)?),
+            Source::Archive { .. } | Source::Folder { .. } => {}
+        }
     }
     let wheels = named_wheels(context, &locked.requirements)?;
     let torch = torch_sdk(context, &locked.resolved.target, &locked.torch)?;
-    let request = toolchain_request(&locked.resolved, &locked.libraries);
+    let request = toolchain_request(&locked.resolved, &locked.libraries, locked.rust.as_ref());
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
-    Ok(Fetched { locked, toolchain, torch, wheels })
+    let crates = match &locked.rust {
+        Some(rust) => rust::fetch(context, &locked.source, &rust.crates)?,
+        None => Vec::new(),
+    };
+    Ok(Fetched { locked, toolchain, torch, wheels, crates })
 }
 
 /// Downloads wheels and returns them under their file names, by which installers go.

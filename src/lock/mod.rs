@@ -8,6 +8,7 @@ mod record;
 mod requirements;
 mod source;
 mod torch;
+mod trees;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub(crate) use requirements::keep_log;
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
 pub(crate) use torch::{lock as lock_torch, of_index};
+pub use trees::{LockedTree, TreeError};
 
 use crate::Result;
 use crate::artifact::{Artifact, Input, Sha256};
@@ -34,6 +36,7 @@ use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
 use crate::resolve::Resolved;
+use crate::rust::{self, Compiler, RustInputs};
 use crate::target::Target;
 use crate::toolchain;
 
@@ -48,6 +51,8 @@ pub struct Locked {
     pub identity: Identity,
     /// What its recipe says for this version and target.
     pub recipe: Recipe,
+    /// The source trees that the recipe names.
+    pub trees: Vec<LockedTree>,
     /// The target's torch.
     pub torch: TorchInput,
     /// CUDA libraries whose headers it wants beyond those of the component `cuda`.
@@ -60,6 +65,8 @@ pub struct Locked {
     pub symbols: Vec<Sha256>,
     /// The wheels of the build environment.
     pub requirements: Vec<Artifact>,
+    /// Its crates and what compiles them, where it has any.
+    pub rust: Option<RustInputs>,
 }
 
 /// Why inputs cannot be locked.
@@ -132,22 +139,26 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let torch = torch::lock(context, &resolved)?;
     let (package, recipe) = package(context, &resolved, &torch)?;
     let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
-    let request = toolchain_request(&resolved, &libraries);
+    let compiler = || Compiler::choose(context, resolved.target.arch);
+    let rust = package.rust.clone().map(|crates| RustInputs { compiler: compiler(), crates });
+    let request = toolchain_request(&resolved, &libraries, rust.as_ref());
     let headers = request.headers_digest()?;
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
-    let PackageLock { identity, source, requirement: requirements, .. } = package;
+    let PackageLock { identity, source, requirement: requirements, tree: trees, .. } = package;
     Ok(Locked {
         resolved,
         source,
         identity,
         recipe,
+        trees,
         torch,
         libraries,
         headers,
         toolchain,
         symbols,
         requirements,
+        rust,
     })
 }
 
@@ -161,8 +172,16 @@ fn package(
     let found = locks.find(&resolved.request)?;
     for locked in &found {
         let recipe = find_recipe(context, resolved, &locked.identity)?;
-        if recipe.requirements_digest() == locked.recipe {
-            return Ok((with_headers(context, &locks, &found, locked.clone())?, recipe));
+        // One from before crates were locked lacks them.
+        let whole = locked.rust.is_some() || !rust::is_driven_by(&locked.requirement);
+        if whole && recipe.requirements_digest() == locked.recipe {
+            let mut locked = with_headers(context, &locks, &found, locked.clone())?;
+            let trees = trees(context, &recipe, &locked.identity, &locked.tree)?;
+            if trees != locked.tree {
+                locked.tree = trees;
+                locks.remember(locked.clone())?;
+            }
+            return Ok((locked, recipe));
         }
     }
     // Where only the recipe is another, the release stays the one that was locked.
@@ -237,17 +256,30 @@ fn look_up(
     torch: &TorchInput,
     source: Source,
 ) -> Result<(PackageLock, Recipe)> {
-    let Discovered { identity, recipe, cuda, wheels } =
+    let Discovered { identity, recipe, cuda, wheels, crates } =
         requirements::discover(context, resolved, &source, torch)?;
     let locked = PackageLock {
         request: resolved.request.to_string(),
         recipe: recipe.requirements_digest(),
+        tree: trees(context, &recipe, &identity, &[])?,
         identity,
         source,
         cuda: Some(cuda),
         requirement: wheels,
+        rust: crates,
     };
     Ok((locked, recipe))
+}
+
+/// The trees that a recipe names.
+fn trees(
+    context: &Context,
+    recipe: &Recipe,
+    identity: &Identity,
+    known: &[LockedTree],
+) -> Result<Vec<LockedTree>> {
+    let name = identity.name.as_deref().and_then(recipe::folder_name);
+    trees::lock(context, recipe, name.as_deref(), known)
 }
 
 /// The recipe of a package, for the target that it is built for.
@@ -289,16 +321,19 @@ fn known_or_looked_up(context: &Context, request: &Request) -> Result<Source> {
     source::lock(context, request)
 }
 
-/// The toolchain that a build needs, with the headers of these CUDA libraries.
+/// The toolchain that a build needs, with the headers of these CUDA libraries, and with Rust where
+/// there are crates.
 pub fn toolchain_request<'a>(
     resolved: &'a Resolved,
     libraries: &'a BTreeSet<String>,
+    rust: Option<&'a RustInputs>,
 ) -> toolchain::provision::Request<'a> {
     toolchain::provision::Request {
         target: &resolved.target,
         python: &resolved.python,
         headers: resolved.headers.as_deref(),
         libraries,
+        rust: rust.map(|rust| &rust.compiler),
     }
 }
 
@@ -308,6 +343,10 @@ struct Inputs<'a> {
     crosswheel: &'static str,
     source: &'a Source,
     recipe: &'a Recipe,
+    #[serde(skip_serializing_if = "<[LockedTree]>::is_empty")]
+    trees: &'a [LockedTree],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    only: &'a [String],
     torch: Sha256,
     toolchain: Vec<Sha256>,
     symbols: &'a [Sha256],
@@ -317,16 +356,26 @@ struct Inputs<'a> {
     headers: Option<Sha256>,
     local_version: Option<&'a str>,
     time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rust: Option<&'a RustInputs>,
 }
 
 impl Locked {
+    /// The package's source, and the trees that its recipe names.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        let trees = self.trees.iter().filter_map(|tree| tree.source.as_ref());
+        std::iter::once(&self.source).chain(trees)
+    }
+
     /// The digest of all inputs: equal for builds that give the same bytes.
     pub fn digest(&self) -> Sha256 {
-        let Resolved { target, python, local_version, time, .. } = &self.resolved;
+        let Resolved { target, python, local_version, time, only, .. } = &self.resolved;
         let inputs = Inputs {
             crosswheel: env!("CARGO_PKG_VERSION"),
             source: &self.source,
             recipe: &self.recipe,
+            trees: &self.trees,
+            only,
             torch: self.torch.digest(),
             toolchain: self.toolchain.iter().map(Input::sha256).collect(),
             symbols: &self.symbols,
@@ -336,6 +385,7 @@ impl Locked {
             headers: self.headers,
             local_version: local_version.as_deref(),
             time: time.seconds(),
+            rust: self.rust.as_ref(),
         };
         Sha256::of(serde_json::to_vec(&inputs).expect("strings and numbers serialise"))
     }
@@ -345,10 +395,15 @@ impl Locked {
     pub fn folder_name(&self) -> String {
         let label = self.source.label();
         let mut folder = self.clone();
-        if let Source::Folder { digest, .. } = &mut folder.source {
-            *digest = Sha256::of([]);
+        let trees = folder.trees.iter_mut().filter_map(|tree| tree.source.as_mut());
+        for source in trees.chain([&mut folder.source]) {
+            if let Source::Folder { digest, .. } = source {
+                *digest = Sha256::of([]);
+            }
         }
-        // What is only asked of the wheel compiles nothing anew.
+        // What is only asked of the wheel, and which targets are built, compiles nothing anew.
+        folder.resolved.only.clear();
+        folder.recipe.leave_out.clear();
         folder.recipe.contract.clear();
         folder.recipe.waivers.clear();
         format!("{label}-{}-{}", self.resolved.target.name, folder.digest().short())

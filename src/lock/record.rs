@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CudaHeaders, Identity, LockError, Locked, Source};
+use super::{CudaHeaders, Identity, LockError, Locked, LockedTree, Source};
 use crate::artifact::{Artifact, Sha256};
 use crate::atomic;
 use crate::context::Context;
 use crate::patch::tree_digest;
 use crate::request::Request;
+use crate::rust::Crates;
 
 /// A package's source and build requirements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,12 @@ pub struct PackageLock {
     /// The wheels of its build environment, sorted.
     #[serde(default)]
     pub requirement: Vec<Artifact>,
+    /// Its crates, where it is built with Rust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<Crates>,
+    /// The source trees that its recipe names, in the recipe's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tree: Vec<LockedTree>,
 }
 
 impl PackageLock {
@@ -43,6 +50,8 @@ impl PackageLock {
             source: locked.source.clone(),
             cuda: None,
             requirement: locked.requirements.clone(),
+            rust: locked.rust.as_ref().map(|rust| rust.crates.clone()),
+            tree: locked.trees.clone(),
         }
     }
 }
@@ -110,7 +119,7 @@ impl PackageLocks {
 }
 
 /// Whether a source is still what was locked.
-fn is_current(source: &Source) -> Result<bool, LockError> {
+pub(super) fn is_current(source: &Source) -> Result<bool, LockError> {
     match source {
         Source::Index(_) | Source::Git { .. } => Ok(true),
         Source::Archive { path, sha256 } => {

@@ -18,6 +18,7 @@ use crate::fetch::{named_wheels, patched_tree, torch_sdk};
 use crate::pins;
 use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
+use crate::python::pep508;
 use crate::python::pyproject::{BuildSystem, Project};
 use crate::python::requirements::{self, Provided, TORCH_SDK};
 use crate::python::tags::Platform;
@@ -25,6 +26,7 @@ use crate::python::undeclared::provider;
 use crate::recipe::Recipe;
 use crate::report::{Event, Step};
 use crate::resolve::Resolved;
+use crate::rust::{self, Crates};
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
 
@@ -42,6 +44,8 @@ pub(super) struct Discovered {
     pub(super) cuda: CudaHeaders,
     /// The wheels of its build environment.
     pub(super) wheels: Vec<Artifact>,
+    /// Its crates, where it is built with Rust.
+    pub(super) crates: Option<Crates>,
 }
 
 /// Resolves both kinds, with a build environment made for the purpose.
@@ -129,12 +133,26 @@ fn discover_in(
     let project = Project::read(&folder.source())?;
     let cuda = cuda_headers(context, &folder.source())?;
     let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
-    let request = toolchain_request(resolved, &libraries);
+    let request = toolchain_request(resolved, &libraries, None);
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
-    let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
+    let step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
-    Ok(Discovered { identity, recipe, cuda, wheels })
+    drop(step);
+    let crates = rust::is_driven_by(&wheels).then(|| rust::lock(context, &folder.source()));
+    Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
+}
+
+/// Whether a `setup.py` runs CMake, by what it says. Many that do count on the machine's; backends
+/// ask for what they run.
+fn runs_cmake(source: &Path) -> bool {
+    let says = |script: Vec<u8>| script.windows(5).any(|word| word.eq_ignore_ascii_case(b"cmake"));
+    source.join("CMakeLists.txt").is_file() && fs_err::read(source.join("setup.py")).is_ok_and(says)
+}
+
+/// Whether a requirement is of the project `cmake`.
+fn is_cmake(requirement: &str) -> bool {
+    pep508::parse(requirement).is_ok_and(|requirement| requirement.name.as_ref() == "cmake")
 }
 
 struct Requirements<'a> {
@@ -157,11 +175,15 @@ impl Requirements<'_> {
         let mut wanted = system.requires.clone();
         wanted.extend(torch.facts.build_requirements.iter().cloned());
         wanted.extend(recipe.requires.iter().cloned());
+        if runs_cmake(&folder.source()) && !wanted.iter().any(|wanted| is_cmake(wanted)) {
+            wanted.push("cmake".to_owned());
+        }
         loop {
             let declared = self.lock(&wanted, scratch)?;
             let wheels = named_wheels(context, &declared)?;
-            let bench =
-                Workbench::create(context, resolved, recipe, toolchain, torch, &wheels, folder)?;
+            // Where a backend only says what it needs, it needs no further trees.
+            let here = configure::Asked { resolved, recipe, trees: &[], wheels: &wheels };
+            let bench = Workbench::create(context, here, toolchain, torch, folder)?;
             let asked = bench.with_backend(context, system, |backend| {
                 Asked::of(backend.get_requires_for_build_wheel(), &wanted)
             })?;

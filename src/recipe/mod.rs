@@ -30,6 +30,15 @@ pub struct Recipe {
     pub requires: Vec<String>,
     /// CUDA libraries whose headers are wanted beside those of the libraries that it includes.
     pub cuda: BTreeSet<String>,
+    /// Entries of CMake's cache.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cmake: BTreeMap<String, String>,
+    /// Targets of CMake that are not built.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leave_out: Vec<String>,
+    /// Source trees that the build needs beside the package's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceTree>,
     /// What becomes of version requirements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pins: Vec<PinRule>,
@@ -37,6 +46,51 @@ pub struct Recipe {
     pub contract: Vec<String>,
     /// Violations of the audit that may pass.
     pub waivers: Vec<Waiver>,
+}
+
+/// A source tree that a build needs beside the package's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceTree {
+    /// What the build calls it: of CMake's FetchContent, the name that is declared.
+    pub name: String,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The environment variable that tells the build where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+    /// The folder in it that the build is told of, where it is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Where a source tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Origin {
+    /// A commit of a git repository, with its submodules.
+    Git {
+        /// What git clones.
+        git: String,
+        /// A commit, or a tag.
+        commit: String,
+    },
+    /// A source distribution of the Python index.
+    Pypi {
+        /// `name==version`.
+        pypi: String,
+    },
+    /// A folder, relative to the recipe's.
+    Path {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// Nothing: for this version and target the build takes no file of it, but wants a folder.
+    Empty {
+        /// Why nothing of it is needed.
+        empty: String,
+    },
 }
 
 impl Recipe {
@@ -108,6 +162,11 @@ pub fn find(
     let version = subject.version.and_then(|version| Version::from_str(version).ok());
     let version_untold = version.is_none() && written.has_versions();
     Ok(Found { recipe: written.resolve(version.as_ref(), subject.target), version_untold })
+}
+
+/// The name of a package's folder below `patches`.
+pub(crate) fn folder_name(package: &str) -> Option<String> {
+    PackageName::from_str(package).ok().map(|name| name.to_string())
 }
 
 /// A folder whose name means this package but is not spelt as the index normalises it, so that
@@ -280,6 +339,11 @@ environment = { B = "sbsa" }
             (2, "[[version]]\nwhen = \"2\"", "perator"),
             (1, "[[version]]\nrequires = []", "missing field `when`"),
             (2, "[target.thor]\nversion = 1", "unknown field `version`"),
+            (1, "[[source]]\nname = \"a\"\ngit = \"https://example.com/a\"", "has no `commit`"),
+            (1, "[[source]]\nname = \"a\"\npath = \"b\"\npypi = \"c==1\"", "needs one of"),
+            (1, "[[source]]\nname = \"a\"\npypi = \"c>=1\"", "`name==version`"),
+            (1, "[[source]]\nname = \"../a\"\npath = \"b\"", "no name of a folder"),
+            (1, "[[source]]\nname = \"a\"\npath = \"b\"\nfolder = \"../c\"", "no folder in"),
             (2, "[[waivers]]\ncode = \"no-such\"\nfile = \"*\"\nreason = \"\"", "`no-such`"),
             (4, "[[waivers]]\ncode = \"ptx-only\"\nfile = \"*\"\nreason = \"\"", "a reason"),
         ] {
@@ -292,6 +356,24 @@ environment = { B = "sbsa" }
             };
             assert_eq!(found, line, "{mistake}: {text}");
         }
+    }
+
+    #[test]
+    fn a_later_source_of_the_same_name_takes_the_place_of_the_earlier() {
+        let recipe = "[[source]]\nname = \"a\"\ngit = \"https://example.com/a\"\ncommit = \"v1\"\n\
+                      variable = \"A_DIR\"\nfolder = \"src\"\n[[source]]\nname = \"b\"\n\
+                      pypi = \"b==1\"\n[[target.sbsa.source]]\nname = \"a\"\nempty = \"why\"";
+        let patches = Patches::with("p", recipe);
+        let names = |target| {
+            let sources = patches.find("p", "1", target).unwrap().recipe.sources;
+            let json = serde_json::to_string(&sources).unwrap();
+            assert_eq!(serde_json::from_str::<Vec<SourceTree>>(&json).unwrap(), sources);
+            sources.iter().map(|tree| (tree.name.clone(), tree.origin.clone())).collect::<Vec<_>>()
+        };
+        let git = Origin::Git { git: "https://example.com/a".into(), commit: "v1".into() };
+        let b = ("b".to_owned(), Origin::Pypi { pypi: "b==1".into() });
+        assert_eq!(names("thor"), [("a".to_owned(), git), b.clone()]);
+        assert_eq!(names("sbsa"), [b, ("a".to_owned(), Origin::Empty { empty: "why".into() })]);
     }
 
     #[test]

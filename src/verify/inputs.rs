@@ -18,6 +18,8 @@ use crate::package::ArchiveTime;
 use crate::patch::tree_digest;
 use crate::request::{GitRequest, Request};
 use crate::resolve::Resolved;
+use crate::rust::{Compiler, RustInputs};
+use crate::target::Arch;
 use crate::torch::lock::TorchLock;
 use crate::torch::sdk;
 use crate::torch::source::TorchSource;
@@ -73,12 +75,18 @@ pub fn locked(context: &Context, record: &Record, options: &Options) -> Result<L
     }
     changed.extend(toolchain(context, record, &locked)?);
     changed.extend(torch(context, record, options)?);
+    changed.extend(compiler(record, &locked));
     if changed.is_empty() {
         // Whatever else counts that is not told above, such as a part that a manifest got wrong.
         let all = "the digest of all inputs together";
         changed.extend(Changed::of(all, record.inputs, Some(locked.digest())));
     }
     changed.extend(place_source(&mut locked.source, options)?);
+    for tree in &mut locked.trees {
+        if let Some(source) = &mut tree.source {
+            changed.extend(place_source(source, &Options::default())?);
+        }
+    }
     place_torch(&mut locked, options);
     if !changed.is_empty() {
         return Err(VerifyError::Inputs { changed }.into());
@@ -103,25 +111,46 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         // The recorded recipe has them.
         pins: Vec::new(),
         local_version: resolution.local_version.clone(),
+        only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         max_silence: options.max_silence.unwrap_or_default().0,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
     };
-    let request = toolchain_request(&resolved, &resolution.libraries);
+    let rust = resolution.rust.clone().map(|rust| placed(context, rust, record.target.arch));
+    let request = toolchain_request(&resolved, &resolution.libraries, rust.as_ref());
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
     Ok(Locked {
         source: record.source.clone(),
         identity: resolution.identity.clone(),
         recipe: record.recipe.clone(),
+        trees: resolution.trees.clone(),
         torch: resolution.torch.clone(),
         libraries: resolution.libraries.clone(),
         headers: headers.map(|headers| headers.digest),
         toolchain,
         symbols,
         requirements: record.build_requirements.clone(),
+        rust,
         resolved,
     })
+}
+
+/// The recorded crates, with the machine's own Rust where the first build had its machine's: where
+/// it lies is not recorded.
+fn placed(context: &Context, recorded: RustInputs, target: Arch) -> RustInputs {
+    let compiler = match recorded.compiler {
+        Compiler::Component => Compiler::Component,
+        Compiler::Machine { .. } => Compiler::choose(context, target),
+    };
+    RustInputs { compiler, ..recorded }
+}
+
+/// A Rust that is another here.
+fn compiler(record: &Record, locked: &Locked) -> Option<Changed> {
+    let recorded = record.resolution.rust.as_ref()?.compiler.to_string();
+    let here = locked.rust.as_ref()?.compiler.to_string();
+    (recorded != here).then(|| Changed::new("Rust", recorded, here))
 }
 
 /// What would have been asked for to get exactly this source.
@@ -151,7 +180,7 @@ fn torch_source(record: &Record) -> TorchSource {
 
 /// Components and their files that are others in this checkout, and headers that were changed.
 fn toolchain(context: &Context, record: &Record, locked: &Locked) -> Result<Vec<Changed>> {
-    let request = toolchain_request(&locked.resolved, &locked.libraries);
+    let request = toolchain_request(&locked.resolved, &locked.libraries, locked.rust.as_ref());
     let refs = context.with_provisioner(|p| Ok(p.refs(&request)?))?;
     let here: BTreeMap<_, _> = refs.iter().map(|r| (r.name.as_str(), r.digest)).collect();
     let mut changed: Vec<_> = record

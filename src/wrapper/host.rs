@@ -131,6 +131,7 @@ fn call<'a>(
         output: line.output,
         notes: line.notes,
         sms: Vec::new(),
+        name: None,
     });
     Ok(Call { tool, args, subject, hidden: &HIDDEN })
 }

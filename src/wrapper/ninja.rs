@@ -3,9 +3,11 @@
 use std::ffi::{OsStr, OsString};
 
 use super::client::{connect, die_with, label};
+use super::cmake::is_trial;
 use super::response::split;
 use super::{Config, WrapperError};
 use crate::actions::protocol::{Request, send};
+use crate::environment::Environment;
 use crate::exec::{exit_code, read_inheriting, start_inheriting};
 
 /// Options with a value that limit jobs, whose place crosswheel's number takes.
@@ -13,14 +15,19 @@ const JOBS: [&str; 2] = ["-j", "-l"];
 /// Calls that build nothing.
 const QUERIES: [&str; 5] = ["-t", "-n", "--version", "-h", "--help"];
 
-pub(super) fn run(config: &Config, args: Vec<OsString>) -> Result<u8, WrapperError> {
+pub(super) fn run(
+    config: &Config,
+    args: Vec<OsString>,
+    environment: &Environment,
+) -> Result<u8, WrapperError> {
     let ninja = &config.tools.ninja;
     let fail = |source| WrapperError::Start { tool: ninja.clone(), source };
     let builds = !args.iter().any(|arg| is_query(arg));
     let mut args = without_jobs(args);
     let mut tie = None;
     if builds {
-        if let Some(socket) = &config.socket {
+        let told = config.socket.as_ref().filter(|_| !is_trial(environment.current_dir()));
+        if let Some(socket) = told {
             let stream = connect(socket)?;
             let failed = |source| WrapperError::Server { socket: socket.clone(), source };
             let labels = plan(config, &args).map_err(fail)?;

@@ -112,6 +112,7 @@ fn call<'a>(
         output: line.output,
         notes: line.notes,
         sms: if kind == Kind::CompileCuda { sms } else { Vec::new() },
+        name: None,
     });
     Ok(Call { tool: nvcc, args, subject, hidden: &HIDDEN })
 }

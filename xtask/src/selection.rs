@@ -84,6 +84,10 @@ pub struct Selection {
     /// Fetch the whole torch wheel and link against its libraries
     #[arg(long)]
     full_torch: bool,
+    /// Of a CMake project build only this target of those that are compiled; may be repeated. The
+    /// wheel's name says `partial`, and its contract is not checked
+    #[arg(long, value_name = "TARGET")]
+    only: Vec<String>,
     /// The wheel's local version, instead of one that names CUDA, torch and target
     #[arg(long, value_name = "LOCAL")]
     local_version: Option<String>,
@@ -120,6 +124,7 @@ impl Selection {
                         pins: self.pins.clone(),
                         full_torch: self.full_torch,
                         local_version: self.local_version.clone(),
+                        only: self.only.clone(),
                         jobs: self.jobs,
                         ..Options::default()
                     };

@@ -1,0 +1,36 @@
+# What every project is told before it enables its first language, by way of
+# CMAKE_PROJECT_TOP_LEVEL_INCLUDES (CMake 3.24).
+
+# FindPython would want an emulator for the Python that it asks. The one that it finds runs here and
+# answers as the target's.
+if(POLICY CMP0190)
+  cmake_policy(SET CMP0190 OLD)
+endif()
+
+# A source that would be fetched, and that no recipe names.
+function(crosswheel_check_source name)
+  cmake_parse_arguments(PARSE_ARGV 1 SOURCE "" "GIT_REPOSITORY;GIT_TAG;URL;SOURCE_DIR" "")
+  string(TOUPPER "${name}" upper)
+  if(FETCHCONTENT_SOURCE_DIR_${upper} OR EXISTS "${SOURCE_SOURCE_DIR}")
+    return()
+  endif()
+  if(SOURCE_GIT_REPOSITORY OR SOURCE_URL)
+    message(FATAL_ERROR
+      "crosswheel: missing source [${name}] git [${SOURCE_GIT_REPOSITORY}] "
+      "commit [${SOURCE_GIT_TAG}] url [${SOURCE_URL}]")
+  endif()
+endfunction()
+
+macro(crosswheel_provide method name)
+  if("${method}" STREQUAL "FETCHCONTENT_MAKEAVAILABLE_SERIAL")
+    crosswheel_check_source(${name} ${ARGN})
+  elseif("${name}" MATCHES "^Python[23]?$")
+    # By the policies of this file.
+    find_package(${name} ${ARGN} BYPASS_PROVIDER)
+  endif()
+endmacro()
+
+if(CMAKE_VERSION VERSION_GREATER_EQUAL 3.24)
+  cmake_language(SET_DEPENDENCY_PROVIDER crosswheel_provide
+    SUPPORTED_METHODS FIND_PACKAGE FETCHCONTENT_MAKEAVAILABLE_SERIAL)
+endif()
