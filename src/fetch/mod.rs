@@ -93,7 +93,12 @@ pub fn patched_tree(
         Ok(plan.changes())
     };
     let archive = match source {
-        Source::Folder { path, .. } => return sync(path, plan(path)?),
+        Source::Folder { path, digest } => {
+            // Of a folder on another machine a bundle may have brought the files.
+            let bundled = context.store.tree(digest);
+            let folder = if !path.exists() && bundled.is_dir() { &bundled } else { path };
+            return sync(folder, plan(folder)?);
+        }
         Source::Git { url, commit, digest } => {
             let checkout = git::tree(context, url, commit, *digest)?;
             return sync(&checkout, plan(&checkout)?);
