@@ -12,6 +12,7 @@ mod faults;
 mod full;
 mod oddities;
 mod package;
+mod pins;
 mod properties;
 mod prove;
 mod python;

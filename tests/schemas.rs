@@ -12,7 +12,7 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 17] = [
+const VERBS: [(&str, &[&str]); 19] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
     ("build-ext", &["product"]),
@@ -29,6 +29,8 @@ const VERBS: [(&str, &[&str]); 17] = [
     ("toolchain list", &["toolchain-list"]),
     ("toolchain lock", &["toolchain-lock"]),
     ("toolchain show", &["toolchain-show"]),
+    ("torch import", &["torch"]),
+    ("torch list", &["torch"]),
     ("verify", &["verify"]),
 ];
 

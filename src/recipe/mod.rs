@@ -380,6 +380,43 @@ environment = { B = "sbsa" }
     }
 
     #[test]
+    fn pins_are_layered_by_package() {
+        let text = "[[pin]]\nname = 'Torch'\npolicy = 'target'\n[[pin]]\nname = 'numpy'\npolicy = '>=1.26'\n\
+                    [[version]]\nwhen = '>=2'\n[[version.pin]]\nname = 'torch'\npolicy = 'drop'\n\
+                    [[version.pin.literal]]\nfile = 'CMakeLists.txt'\npattern = '(?<version>x)'\nmatches = 2\n";
+        let patches = Patches::with("p", text);
+        let pins = |version| {
+            let recipe = patches.find("p", version, "thor").unwrap().recipe;
+            let rule = |rule: &PinRule| {
+                let policy = rule.policy.as_ref().map(ToString::to_string);
+                format!("{} {} {}", rule.name, policy.unwrap_or_default(), rule.literals.len())
+            };
+            (recipe.pins.iter().map(rule).collect::<Vec<_>>(), recipe.requirements_digest())
+        };
+        let (old, new) = (pins("1"), pins("2"));
+        assert_eq!(old.0, ["torch target 0", "numpy >=1.26 0"]);
+        assert_eq!(new.0, ["torch drop 1", "numpy >=1.26 0"]);
+        assert!(old.1.is_some() && old.1 != new.1);
+        for (mistake, reason) in [
+            (
+                "[[pin]]\nname = 'numpy'\npolicy = 'target'",
+                "nothing is known of the target's numpy",
+            ),
+            ("[[pin]]\nname = 'torch'\npolicy = '2.9'", "nor a version specifier"),
+            (
+                "[[pin]]\nname = 'torch'\nliteral = [{ file = 'a', pattern = 'x', matches = 1 }]",
+                "has a group",
+            ),
+            ("[[pin]]\npolicy = 'drop'", "missing field `name`"),
+            ("[[pin]]\nname = 'a b'\npolicy = 'drop'", "a b"),
+        ] {
+            let error = Patches::with("p", mistake).find("p", "1", "thor").unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(source.unwrap().contains(reason), "{mistake}");
+        }
+    }
+
+    #[test]
     fn a_target_that_there_is_not_is_an_error() {
         let error = Patches::with("p", "[target.thorr]").find("p", "1", "thor").unwrap_err();
         assert!(error.to_string().contains("`thorr`"), "{error}");

@@ -17,6 +17,7 @@ mod store;
 mod test;
 mod toolchain;
 mod toolchain_lock;
+mod torch;
 mod verify;
 
 pub use common::{Headers, Session, print_json};
@@ -55,6 +56,8 @@ enum Command {
     Store(store::Args),
     /// Lists and shows toolchains, and uses one by hand
     Toolchain(toolchain::Args),
+    /// Imports the torch of a container or a device
+    Torch(torch::Args),
     Bench(bench::Bench),
     /// Prints a script that completes this command line in a shell
     Completions(completions::Args),
@@ -75,6 +78,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),
+        Command::Torch(args) => torch::run(&args),
         Command::Bench(bench) => bench.run(),
         Command::Completions(args) => completions::run(&args),
     }
