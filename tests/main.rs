@@ -3,6 +3,7 @@
 mod archives;
 mod audit;
 mod build;
+mod cache;
 mod cli;
 mod cuda_libraries;
 mod disk;

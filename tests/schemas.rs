@@ -12,10 +12,13 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 15] = [
+const VERBS: [(&str, &[&str]); 18] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
     ("build-wheels", &["product", "plan"]),
+    ("cache gc", &["cache"]),
+    ("cache stats", &["cache"]),
+    ("cache verify", &["cache"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),
     ("prove", &["prove"]),
@@ -149,6 +152,23 @@ fn the_store_is_told_as_its_schema_says() {
     let names = removed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), [key.as_str(), "builds"]);
     assert_eq!(of_store(&["verify"])["unchanged"], serde_json::json!([]));
+}
+
+#[test]
+fn the_cache_is_told_as_its_schema_says() {
+    let store = tempfile::tempdir().unwrap();
+    let results = store.path().join("objects/results/ab");
+    fs_err::create_dir_all(&results).unwrap();
+    fs_err::write(results.join(Sha256::of("right").to_string()), "wrong").unwrap();
+    fs_err::write(results.join(Sha256::of("used").to_string()), "used").unwrap();
+    let path = store.path().to_str().unwrap();
+    let of_cache = |words: &[&str]| json(&[&["cache"], words, &["--store", path]].concat());
+    let stats = of_cache(&["stats"])["stats"].clone();
+    assert_eq!((&stats["results"], &stats["size"]), (&2.into(), &9.into()));
+    let removed = |results: u64, size: u64| serde_json::json!({ "results": results, "actions": 0, "size": size });
+    assert_eq!(of_cache(&["verify"])["verified"], removed(1, 5));
+    assert_eq!(of_cache(&["gc", "--limit", "1K"])["removed"], removed(0, 0));
+    assert_eq!(of_cache(&["gc", "--limit", "3"])["removed"], removed(1, 4));
 }
 
 #[test]

@@ -89,6 +89,7 @@ impl Build {
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
+            cache: None,
         }
     }
 
@@ -100,6 +101,7 @@ impl Build {
             reporter: Arc::clone(&self.reporter) as Arc<dyn Reporter>,
             costs: CostBook::load(Path::new("/nonexistent")),
             package: "test".to_owned(),
+            cache: None,
         };
         Server::start(options).unwrap()
     }

@@ -6,6 +6,7 @@
 
 pub mod costs;
 mod failure;
+mod keeper;
 mod memory;
 pub mod protocol;
 mod server;
@@ -13,6 +14,7 @@ pub(crate) mod socket;
 
 pub use costs::{Cost, CostBook};
 pub use failure::{Cause, Failure};
+pub use keeper::Store as CacheStore;
 pub use server::{Finished, Server, ServerOptions};
 
 use std::io::{self, BufRead as _, BufReader};
@@ -20,6 +22,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Saved;
 use crate::error::{Class, Diagnose};
 
 /// What kind of work an action does.
@@ -73,6 +76,9 @@ pub struct Action {
     pub memory_method: MemoryMethod,
     /// Exit code; 128 + n where signal n ended it.
     pub exit: u8,
+    /// Where the cache had its results: what it cost when it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Saved>,
     /// What a wrapper changed that a reader should know, such as dropped flags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

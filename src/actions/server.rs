@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
+use super::keeper::Keeper;
 use super::memory::Sampler;
-use super::protocol::{Finish, Reply, Request, Start, receive, send};
-use super::{Action, ActionsError, CostBook, Failure, MemoryMethod, socket};
+use super::protocol::{Finish, Reply, Request, Restored, Start, receive, send};
+use super::{Action, ActionsError, CacheStore, CostBook, Failure, MemoryMethod, socket};
 use crate::report::{Event, Reporter, next_id};
+use crate::wrapper::UNTRACED;
 
 /// How long the last words of a tool that has ended may be on their way.
 const ARRIVAL: Duration = Duration::from_secs(5);
@@ -33,6 +35,8 @@ pub struct ServerOptions {
     pub costs: CostBook,
     /// What the cost book calls the package.
     pub package: String,
+    /// Where results are kept.
+    pub cache: Option<CacheStore>,
 }
 
 /// Admits, measures and records the actions of one build.
@@ -79,6 +83,7 @@ impl Busy {
 struct Shared {
     slots: Slots,
     sampler: Sampler,
+    keeper: Keeper,
     record: Mutex<Record>,
     failures: Mutex<Failures>,
     busy: Mutex<Busy>,
@@ -123,6 +128,7 @@ impl Server {
         let shared = Arc::new(Shared {
             slots: Slots::new(options.jobs),
             sampler: Sampler::start(),
+            keeper: Keeper::new(options.cache, Arc::clone(&options.reporter)),
             record: Mutex::new(Record { actions: Vec::new(), log, unlogged: None }),
             failures: Mutex::default(),
             busy: Mutex::default(),
@@ -230,6 +236,11 @@ fn serve(stream: &UnixStream, shared: &Shared) {
                 shared.plan(labels);
             }
             Request::Start(start) => run_action(stream, &mut reader, shared, start),
+            Request::Restored(restored) => {
+                restore(shared, restored);
+                let _ = send(stream, &Reply::Go);
+            }
+            Request::Damaged { result } => shared.keeper.drop_damaged(&result),
             Request::Refuse(refuse) => {
                 shared.failed(Failure::Refused(refuse));
                 // The wrapper ends when it knows that it was heard.
@@ -247,7 +258,7 @@ fn run_action(
     shared: &Shared,
     start: Start,
 ) {
-    let _slot = shared.slots.take();
+    let slot = shared.slots.take();
     lock(&shared.busy).begin();
     if send(stream, &Reply::Go).is_err() {
         // It died while it waited.
@@ -277,15 +288,36 @@ fn run_action(
     }
     lock(&shared.busy).end();
     shared.idle.notify_all();
-    if let Some(finish) = finish {
+    drop(slot);
+    if let Some(mut finish) = finish {
+        if let Some(kept) = finish.kept.take() {
+            shared.keeper.keep(kept);
+        }
+        if finish.unkept.as_deref() == Some(UNTRACED) {
+            shared.keeper.warn(format!("nothing is kept in the object cache: {UNTRACED}"));
+        }
         shared.record(action(start, finish, sampled));
     }
-    shared.reporter.report(Event::ActionFinished { id, wall, success });
+    let restored = false;
+    shared.reporter.report(Event::ActionFinished { id, wall, success, restored });
+}
+
+fn restore(shared: &Shared, restored: Restored) {
+    let Restored { start, result, saved, wall_ms } = restored;
+    shared.keeper.used(&result);
+    let (id, label) = (next_id(), start.label.clone());
+    shared.reporter.report(Event::ActionStarted { id, label });
+    let action = Action { wall_ms, restored: Some(saved), ..action(start, Finish::default(), 0) };
+    shared.record(action);
+    let wall = Duration::from_millis(wall_ms);
+    let (success, restored) = (true, true);
+    shared.reporter.report(Event::ActionFinished { id, wall, success, restored });
 }
 
 fn action(start: Start, finish: Finish, sampled: u64) -> Action {
-    let Start { kind, label, source, output, command, cwd, notes, sms } = start;
-    let Finish { exit, wall_ms, cpu_ms, max_rss, said: _ } = finish;
+    let Start { kind, label, source, output, command, cwd, mut notes, sms } = start;
+    let Finish { exit, wall_ms, cpu_ms, max_rss, said: _, kept: _, unkept } = finish;
+    notes.extend(unkept.map(|reason| format!("not cached: {reason}")));
     Action {
         kind,
         label,
@@ -298,6 +330,7 @@ fn action(start: Start, finish: Finish, sampled: u64) -> Action {
         peak_memory: sampled.max(max_rss),
         memory_method: MemoryMethod::PssSampling,
         exit,
+        restored: None,
         notes,
         sms,
     }
@@ -399,6 +432,7 @@ mod tests {
             reporter: Arc::new(Silent),
             costs: CostBook::load(&dir.join("costs.json")),
             package: "a".to_owned(),
+            cache: None,
         };
         Server::start(options).unwrap()
     }
@@ -416,8 +450,15 @@ mod tests {
         })
     }
 
-    const FINISH: Request =
-        Request::Finish(Finish { exit: 0, wall_ms: 5, cpu_ms: 4, max_rss: 1024, said: Vec::new() });
+    const FINISH: Request = Request::Finish(Finish {
+        exit: 0,
+        wall_ms: 5,
+        cpu_ms: 4,
+        max_rss: 1024,
+        said: Vec::new(),
+        kept: None,
+        unkept: None,
+    });
 
     fn ask(dir: &Path, label: &str) -> UnixStream {
         let stream = socket::connect(&dir.join("socket")).unwrap();
@@ -517,7 +558,8 @@ mod tests {
         assert_eq!(reply(&stream), Some(Reply::Go));
         let said = exit.map(|_| "a.c:1:1: error: no".to_owned()).into_iter().collect::<Vec<_>>();
         if let Some(exit) = exit {
-            let finish = Finish { exit, wall_ms: 1, cpu_ms: 1, max_rss: 1, said: said.clone() };
+            let finish =
+                Finish { exit, wall_ms: 1, cpu_ms: 1, said: said.clone(), ..Finish::default() };
             send(&stream, &Request::Finish(finish)).unwrap();
         }
         let (kind, label) = (Kind::Compile, label.to_owned());

@@ -12,9 +12,10 @@ use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
+use super::cached::{Looked, Plan};
 use super::said::Said;
 use super::{Config, WrapperError};
-use crate::actions::protocol::{Finish, Refuse, Reply, Request, Start, receive, send};
+use crate::actions::protocol::{Finish, Refuse, Reply, Request, Restored, Start, receive, send};
 use crate::actions::{Kind, socket};
 use crate::environment::Environment;
 use crate::error::Diagnose as _;
@@ -82,18 +83,49 @@ impl Call<'_> {
             notes: subject.notes.clone(),
             sms: subject.sms.clone(),
         };
-        send(&stream, &Request::Start(start)).map_err(fail)?;
-        let reply = receive(&mut BufReader::new(&stream)).map_err(fail)?;
-        let Some(Reply::Go) = reply else {
-            return Err(fail(io::ErrorKind::UnexpectedEof.into()));
+        let mut reader = BufReader::new(&stream);
+        let mut ask = |request: &Request| {
+            send(&stream, request)?;
+            match receive(&mut reader)? {
+                Some(Reply::Go) => Ok(()),
+                None => Err(io::ErrorKind::UnexpectedEof.into()),
+            }
         };
+        let plan = Plan::of(config, &self, subject, environment);
+        match plan.as_ref().map_or(Ok(Looked::Miss), Plan::look)? {
+            Looked::Hit { result, saved, begun } => {
+                let wall_ms = milliseconds(begun.elapsed());
+                let restored = Restored { start, result, saved, wall_ms };
+                // That it was heard: it is on record when the build ends.
+                ask(&Request::Restored(restored)).map_err(fail)?;
+                return Ok(0);
+            }
+            Looked::Damaged(result) => {
+                send(&stream, &Request::Damaged { result }).map_err(fail)?;
+            }
+            Looked::Miss => {}
+        }
+        ask(&Request::Start(start)).map_err(fail)?;
         let begun = Instant::now();
-        let (running, said) = self.start_heard()?;
-        let tie = die_with(stream.try_clone().map_err(fail)?);
-        let exit = running.finish()?;
-        tie.settle();
-        let finish = Finish { said: said.end(exit), ..measure(begun.elapsed(), exit) };
+        let ear = stream.try_clone().map_err(fail)?;
+        let finish = match &plan {
+            Some(plan) => {
+                let (run, tie) = plan.run(&self, || die_with(ear))?;
+                tie.settle();
+                let measured = measure(begun.elapsed(), run.exit);
+                run.finish(measured)
+            }
+            None => {
+                let (running, said) = self.start_heard()?;
+                let tie = die_with(ear);
+                let exit = running.finish()?;
+                tie.settle();
+                let said = if exit == 0 { Vec::new() } else { said.end().lines };
+                Finish { said, ..measure(begun.elapsed(), exit) }
+            }
+        };
         // A server that is gone has stopped the tool, whose status says so.
+        let exit = finish.exit;
         let _ = send(&stream, &Request::Finish(finish));
         Ok(exit)
     }
@@ -108,7 +140,8 @@ impl Call<'_> {
     fn start_heard(&self) -> Result<(Running<'_>, Said), WrapperError> {
         let (handle, stderr) = start_heard(self.tool, &self.args, self.hidden)
             .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
-        Ok((Running { tool: self.tool, handle }, Said::listen(stderr)))
+        let said = Said::listen(stderr, io::stderr());
+        Ok((Running { tool: self.tool, handle }, said))
     }
 }
 
@@ -180,15 +213,18 @@ impl Tie {
 }
 
 fn measure(wall: Duration, exit: u8) -> Finish {
-    let milliseconds = |time: TimeVal| {
+    let of = |time: TimeVal| {
         u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or_default()
     };
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
-    let cpu_ms = usage
-        .map_or(0, |usage| milliseconds(usage.user_time()) + milliseconds(usage.system_time()));
+    let cpu_ms = usage.map_or(0, |usage| of(usage.user_time()) + of(usage.system_time()));
     // The kernel counts in kB (getrusage(2)).
     let max_rss =
         usage.map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or_default() * 1024);
-    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-    Finish { exit, wall_ms, cpu_ms, max_rss, said: Vec::new() }
+    let wall_ms = milliseconds(wall);
+    Finish { exit, wall_ms, cpu_ms, max_rss, said: Vec::new(), kept: None, unkept: None }
+}
+
+fn milliseconds(wall: Duration) -> u64 {
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
 }

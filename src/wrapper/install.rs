@@ -9,6 +9,8 @@ use super::config::{Config, FILE, Tools};
 
 /// The folder of the host compiler that nvcc calls: its calls belong to nvcc's own action.
 pub(super) const NESTED: &str = "nested";
+/// The tracer.
+pub(crate) const TRACE: &str = "trace";
 /// The folder that is `CUDA_HOME` for a build.
 const CUDA: &str = "cuda";
 /// What a build may call beside compilers; they need no wrapping.
@@ -64,7 +66,7 @@ pub fn install(
     fs_err::create_dir_all(installed.cuda.join("bin"))?;
     let mut names: Vec<String> = ["cc", "c++", "gcc", "g++"].map(str::to_owned).into();
     names.extend(["gcc", "g++", "cc", "c++"].map(|tool| format!("{triple}-{tool}")));
-    names.extend(["nvcc", "ninja", "sandbox"].map(str::to_owned));
+    names.extend(["nvcc", "ninja", "sandbox", TRACE].map(str::to_owned));
     names.push(format!("{NESTED}/{triple}-g++"));
     names.push(format!("{CUDA}/bin/nvcc"));
     let mut original = executable.to_owned();

@@ -5,6 +5,7 @@
 //! crosswheel's own executable under other names; [`dispatch`] looks at the name it was started
 //! by, never at the environment, so that no build script can lose them.
 
+mod cached;
 mod client;
 mod config;
 mod host;
@@ -17,7 +18,9 @@ mod response;
 mod said;
 mod standard;
 
+pub(crate) use cached::UNTRACED;
 pub use config::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Tools};
+pub(crate) use install::TRACE;
 pub use install::{Installed, Toolkit, install, install_sandbox};
 pub use narrow::{Arch, Code, Gencode, InvalidArch, NotCovered, Variant, narrow, shorthand};
 pub use standard::Torch;
@@ -29,10 +32,7 @@ use std::process::ExitCode;
 
 use crate::environment::Environment;
 use crate::error::{Class, Diagnose};
-use crate::exec::sandbox;
-
-/// The exit code where the wrapper itself failed, as env(1) has it.
-const FAILED: u8 = 125;
+use crate::exec::{FAILED, sandbox, trace};
 
 /// Why a wrapper could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,7 @@ impl Diagnose for WrapperError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Sandbox,
+    Trace,
     Nvcc,
     Ninja,
     Host(host::Language),
@@ -126,6 +127,7 @@ impl Role {
         let tool = name.rsplit('-').next()?;
         match (name, tool) {
             ("sandbox", _) => Some(Self::Sandbox),
+            ("trace", _) => Some(Self::Trace),
             ("nvcc", _) => Some(Self::Nvcc),
             ("ninja", _) => Some(Self::Ninja),
             (_, "cc" | "gcc") => Some(Self::Host(host::Language::C)),
@@ -141,8 +143,10 @@ pub fn dispatch() -> Option<ExitCode> {
     let executable = std::env::current_exe().ok()?;
     let role = Role::of(executable.file_name()?.to_str()?)?;
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if role == Role::Sandbox {
-        return Some(sandbox::main(&executable, &args));
+    match role {
+        Role::Sandbox => return Some(sandbox::main(&executable, &args)),
+        Role::Trace => return Some(trace::main(&args)),
+        _ => {}
     }
     let config = find_config(&executable)?;
     let nested = executable.parent().is_some_and(|folder| folder.ends_with(install::NESTED));
@@ -156,7 +160,7 @@ pub fn dispatch() -> Option<ExitCode> {
                 nvcc::run(&config, &install::nested_cxx(folder, &config), args, &environment)
             }
             Role::Host(language) => host::run(&config, language, args, nested, &environment),
-            Role::Sandbox => Ok(FAILED),
+            Role::Sandbox | Role::Trace => Ok(FAILED),
         };
         result.inspect_err(|error| client::refuse(&config, &name, error))
     });
@@ -204,6 +208,7 @@ mod tests {
             ("nvcc", Some(Role::Nvcc)),
             ("ninja", Some(Role::Ninja)),
             ("sandbox", Some(Role::Sandbox)),
+            ("trace", Some(Role::Trace)),
             ("cc", Some(Role::Host(C))),
             ("aarch64-linux-gnu-gcc", Some(Role::Host(C))),
             ("c++", Some(Role::Host(Cxx))),

@@ -187,6 +187,7 @@ impl Overhead {
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
+            cache: None,
         };
         let tools = folder.join("tools");
         fs_err::create_dir_all(config.tools.cuda.join("bin"))?;
@@ -200,6 +201,7 @@ impl Overhead {
             reporter: Arc::new(Silent),
             costs: CostBook::load(&folder.join("costs.json")),
             package: "bench".to_owned(),
+            cache: None,
         };
         let server = Server::start(options).map_err(crosswheel::Error::from)?;
         let wall = self.build(folder, &tools.join("ninja"), &tools.join("cc"))?;

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod bench;
 mod build_wheels;
+mod cache;
 mod common;
 mod completions;
 mod fetch;
@@ -47,6 +48,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Shows, measures, checks or cleans the store
     Store(store::Args),
+    /// Shows, checks or cleans the object cache
+    Cache(cache::Args),
     /// Lists and shows toolchains, and uses one by hand
     Toolchain(toolchain::Args),
     Bench(bench::Bench),
@@ -66,6 +69,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Store(args) => store::run(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),
         Command::Bench(bench) => bench.run(),
         Command::Completions(args) => completions::run(&args),
