@@ -192,6 +192,8 @@ impl Workbench {
             socket: folder.socket(),
             log: folder.actions(),
             jobs: resolved.jobs.get(),
+            memory: resolved.memory,
+            running: Some(context.store.root().join("running")),
             reporter: Arc::clone(&context.reporter),
             costs: CostBook::load(&context.costs()),
             package: resolved.request.to_string(),

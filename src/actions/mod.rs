@@ -1,20 +1,24 @@
 //! Actions: one compiler call each, admitted, measured and recorded.
 //!
 //! In: what the tool wrappers of one build ask and tell, over a Unix socket. Out: at most as many
-//! compilers at once as there are jobs, the list of [`Action`]s, and events. Nothing here starts
+//! compilers at once as there are jobs and as fit into memory, the list of [`Action`]s, and events. Nothing here starts
 //! a process.
 
 pub mod costs;
 mod failure;
+mod gate;
 mod keeper;
+mod machine;
 mod memory;
 pub mod protocol;
+mod schedule;
 mod server;
 pub(crate) mod socket;
 
 pub use costs::{Cost, CostBook};
 pub use failure::{Cause, Failure};
 pub use keeper::Store as CacheStore;
+pub(crate) use schedule::window;
 pub use server::{Finished, Server, ServerOptions};
 
 use std::io::{self, BufRead as _, BufReader};

@@ -65,6 +65,12 @@ pub struct Start {
     pub notes: Vec<String>,
     /// The SASS that it makes.
     pub sms: Vec<String>,
+    /// Whether the source is of a library whose templates take most memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heavy: bool,
+    /// Whether it was killed before, and must run while nothing else does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// What is known when it has run.
@@ -88,6 +94,9 @@ pub struct Finish {
     /// Why the cache keeps nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unkept: Option<String>,
+    /// Whether it was killed for want of memory, and will start again alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// An action that the cache made needless.
@@ -148,6 +157,7 @@ mod tests {
                 said: Vec::new(),
                 kept: None,
                 unkept: None,
+                again: false,
             }),
         ];
         let mut stream = Vec::new();

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
+use super::gate::Gate;
 use super::keeper::Keeper;
-use super::memory::Sampler;
+use super::memory::{Sampler, Usage};
 use super::protocol::{Finish, Reply, Request, Restored, Start, receive, send};
+use super::schedule::Ask;
 use super::{Action, ActionsError, CacheStore, CostBook, Failure, MemoryMethod, socket};
 use crate::report::{Event, Reporter, next_id};
 use crate::wrapper::UNTRACED;
@@ -29,6 +31,10 @@ pub struct ServerOptions {
     pub log: PathBuf,
     /// How many tools may run at once.
     pub jobs: usize,
+    /// Bytes of memory that they may take together, where it is not all that is free.
+    pub memory: Option<u64>,
+    /// Where builds that run at the same time tell each other what they take.
+    pub running: Option<PathBuf>,
     /// Who is told.
     pub reporter: Arc<dyn Reporter>,
     /// What actions cost before.
@@ -81,7 +87,7 @@ impl Busy {
 
 /// What the threads of a server share.
 struct Shared {
-    slots: Slots,
+    gate: Arc<Gate>,
     sampler: Sampler,
     keeper: Keeper,
     record: Mutex<Record>,
@@ -125,9 +131,15 @@ impl Server {
             ActionsError::Socket { folder, source }
         })?;
         let log = open_log(&options.log)?;
+        let usage = Usage::default();
+        let folder = options.running.as_deref();
+        let gate = Arc::new(Gate::new(options.jobs, options.memory, folder, usage.clone()));
         let shared = Arc::new(Shared {
-            slots: Slots::new(options.jobs),
-            sampler: Sampler::start(),
+            sampler: Sampler::start(usage, {
+                let gate = Arc::clone(&gate);
+                move || gate.refresh()
+            }),
+            gate,
             keeper: Keeper::new(options.cache, Arc::clone(&options.reporter)),
             record: Mutex::new(Record { actions: Vec::new(), log, unlogged: None }),
             failures: Mutex::default(),
@@ -258,7 +270,12 @@ fn run_action(
     shared: &Shared,
     start: Start,
 ) {
-    let slot = shared.slots.take();
+    // 0 stands for a process that this namespace cannot see; nothing runs below -1.
+    let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
+    let pid = if pid > 0 { pid } else { -1 };
+    let known = shared.costs.estimate(&shared.package, &start.label);
+    let ask = Ask { alone: start.alone, ..Ask::of(start.kind, start.heavy, known) };
+    let leave = shared.gate.enter(ask, pid);
     lock(&shared.busy).begin();
     if send(stream, &Reply::Go).is_err() {
         // It died while it waited.
@@ -268,9 +285,6 @@ fn run_action(
     }
     let id = next_id();
     shared.reporter.report(Event::ActionStarted { id, label: start.label.clone() });
-    // 0 stands for a process that this namespace cannot see; nothing runs below -1.
-    let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
-    let pid = if pid > 0 { pid } else { -1 };
     shared.sampler.watch(pid);
     let mut finish = match receive(reader) {
         Ok(Some(Request::Finish(finish))) => Some(finish),
@@ -280,7 +294,8 @@ fn run_action(
     let wall = finish.as_ref().map_or(0, |finish| finish.wall_ms);
     let wall = Duration::from_millis(wall);
     let success = finish.as_ref().is_some_and(|finish| finish.exit == 0);
-    if !success {
+    let again = finish.as_ref().is_some_and(|finish| finish.again);
+    if !success && !again {
         let Start { kind, label, source, .. } = start.clone();
         let exit = finish.as_ref().map(|finish| finish.exit);
         let said = finish.as_mut().map(|f| std::mem::take(&mut f.said)).unwrap_or_default();
@@ -288,8 +303,13 @@ fn run_action(
     }
     lock(&shared.busy).end();
     shared.idle.notify_all();
-    drop(slot);
+    drop(leave);
     if let Some(mut finish) = finish {
+        if again {
+            let label = &start.label;
+            let text = format!("`{label}` was killed for want of memory: it runs again, alone");
+            shared.reporter.report(Event::Warning(text));
+        }
         if let Some(kept) = finish.kept.take() {
             shared.keeper.keep(kept);
         }
@@ -315,8 +335,9 @@ fn restore(shared: &Shared, restored: Restored) {
 }
 
 fn action(start: Start, finish: Finish, sampled: u64) -> Action {
-    let Start { kind, label, source, output, command, cwd, mut notes, sms } = start;
-    let Finish { exit, wall_ms, cpu_ms, max_rss, said: _, kept: _, unkept } = finish;
+    let Start { kind, label, source, output, command, cwd, mut notes, sms, alone, .. } = start;
+    let Finish { exit, wall_ms, cpu_ms, max_rss, unkept, .. } = finish;
+    notes.extend(alone.then(|| "was killed for want of memory, and ran again alone".to_owned()));
     notes.extend(unkept.map(|reason| format!("not cached: {reason}")));
     Action {
         kind,
@@ -385,38 +406,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A counting semaphore.
-#[derive(Debug)]
-struct Slots {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-/// Gives its slot back when dropped.
-struct Slot<'a>(&'a Slots);
-
-impl Slots {
-    fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count.max(1)), freed: Condvar::new() }
-    }
-
-    fn take(&self) -> Slot<'_> {
-        let mut free = self
-            .freed
-            .wait_while(lock(&self.free), |free| *free == 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        Slot(self)
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.free) += 1;
-        self.0.freed.notify_one();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Kind;
@@ -425,16 +414,21 @@ mod tests {
     use crate::report::Silent;
 
     fn server(dir: &Path, jobs: usize) -> Server {
-        let options = ServerOptions {
+        Server::start(options(dir, jobs)).unwrap()
+    }
+
+    fn options(dir: &Path, jobs: usize) -> ServerOptions {
+        ServerOptions {
             socket: dir.join("socket"),
             log: dir.join("actions.jsonl"),
             jobs,
+            memory: None,
+            running: None,
             reporter: Arc::new(Silent),
             costs: CostBook::load(&dir.join("costs.json")),
             package: "a".to_owned(),
             cache: None,
-        };
-        Server::start(options).unwrap()
+        }
     }
 
     fn start(label: &str) -> Request {
@@ -447,6 +441,8 @@ mod tests {
             cwd: "/".to_owned(),
             notes: Vec::new(),
             sms: Vec::new(),
+            heavy: false,
+            alone: false,
         })
     }
 
@@ -458,6 +454,7 @@ mod tests {
         said: Vec::new(),
         kept: None,
         unkept: None,
+        again: false,
     });
 
     fn ask(dir: &Path, label: &str) -> UnixStream {
@@ -501,6 +498,29 @@ mod tests {
         assert_eq!(reply(&second), Some(Reply::Go));
         drop((first, second));
         assert_eq!(server.finish().actions.len(), 1);
+    }
+
+    #[test]
+    fn no_more_run_than_fit_into_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        // A compile is taken for 1 GiB where nothing is known.
+        for (limit, together) in [(3 << 30, true), (3 << 29, false)] {
+            let options = ServerOptions { memory: Some(limit), ..options(dir.path(), 2) };
+            let server = Server::start(options).unwrap();
+            let first = ask(dir.path(), "first.o");
+            assert_eq!(reply(&first), Some(Reply::Go));
+            let second = ask(dir.path(), "second.o");
+            if !together {
+                second.set_nonblocking(true).unwrap();
+                let waiting = receive::<Reply>(&mut BufReader::new(&second)).unwrap_err();
+                assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
+                second.set_nonblocking(false).unwrap();
+                send(&first, &FINISH).unwrap();
+            }
+            assert_eq!(reply(&second), Some(Reply::Go));
+            drop((first, second));
+            drop(server);
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         full_torch: matches!(resolution.torch, TorchInput::Whole(_)),
         local_version: resolution.local_version.clone(),
         jobs: options.jobs.unwrap_or(cores),
+        memory: None,
         max_silence: options.max_silence.unwrap_or_default().0,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
     };

@@ -192,6 +192,8 @@ impl Place<'_> {
             socket: self.path("socket"),
             log: self.path("actions.jsonl"),
             jobs: 1,
+            memory: None,
+            running: None,
             reporter: Arc::clone(&self.cache.reporter) as Arc<dyn Reporter>,
             costs: CostBook::load(Path::new("/nonexistent")),
             package: "test".to_owned(),

@@ -198,6 +198,8 @@ impl Overhead {
             socket,
             log: folder.join("actions.jsonl"),
             jobs: self.jobs,
+            memory: None,
+            running: None,
             reporter: Arc::new(Silent),
             costs: CostBook::load(&folder.join("costs.json")),
             package: "bench".to_owned(),
