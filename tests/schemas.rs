@@ -12,8 +12,9 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 18] = [
+const VERBS: [(&str, &[&str]); 19] = [
     ("audit", &["audit"]),
+    ("bench cache", &["bench-cache"]),
     ("bench overhead", &["bench"]),
     ("build-wheels", &["product", "plan"]),
     ("cache gc", &["cache"]),
@@ -129,6 +130,9 @@ fn toolchains_are_told_as_their_schemas_say() {
     assert!(environment["variables"]["CXX"].is_string(), "{environment}");
     let bench = ["bench", "overhead", "--actions", "2", "--runs", "1", "--jobs", "1"];
     assert_eq!(json(&bench)["actions"], 2);
+    let bench = json(&["bench", "cache", "--files", "2", "--runs", "1", "--jobs", "1"]);
+    let hits: Vec<_> = bench["builds"].as_array().unwrap().iter().map(|b| &b["hits"]).collect();
+    assert_eq!(hits[..3], [&0, &0, &3]);
 }
 
 #[test]

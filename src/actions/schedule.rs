@@ -60,7 +60,7 @@ pub(crate) fn window(jobs: usize) -> usize {
 const GIB: u64 = 1 << 30;
 
 impl Ask {
-    /// What an action will ask for: what it took the last time, and a quarter more than its peak,
+    /// What an action will ask for: what it took the last time, and an eighth more than its peak,
     /// which sampling may have missed; else a guess. A file of CUTLASS took 7 to 11 GB, others
     /// with torch's headers 0.5 to 3.
     pub(super) fn of(kind: Kind, heavy: bool, known: Option<Cost>) -> Self {
@@ -73,7 +73,7 @@ impl Ask {
         };
         let guess = Self { memory, wall: Duration::from_secs(seconds), alone: false };
         known.map_or(guess, |cost| Self {
-            memory: cost.peak_memory + cost.peak_memory / 4,
+            memory: cost.peak_memory + cost.peak_memory / 8,
             wall: Duration::from_millis(cost.wall_ms),
             alone: false,
         })
@@ -295,6 +295,6 @@ mod tests {
         assert_eq!((gib(Kind::CompileCuda, true), gib(Kind::CompileCuda, false)), (11, 3));
         let cost = Cost { wall_ms: 1000, cpu_ms: 900, peak_memory: 4 * GIB };
         let known = Ask::of(Kind::CompileCuda, true, Some(cost));
-        assert_eq!((known.memory, known.wall), (5 * GIB, Duration::from_secs(1)));
+        assert_eq!((known.memory, known.wall), (9 * GIB / 2, Duration::from_secs(1)));
     }
 }
