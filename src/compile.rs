@@ -46,6 +46,10 @@ pub struct Built {
     pub actions: Vec<Action>,
     /// How many of the actions ran now.
     pub ran: usize,
+    /// How many the object cache made needless now.
+    pub restored: usize,
+    /// Processor time that those took when they ran.
+    pub saved: Duration,
     /// For how long at least one compiler ran.
     pub busy: Duration,
     /// The store, whose path is no part of the record.
@@ -94,7 +98,10 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
     if let Some(error) = now.unlogged {
         return Err(ActionsError::from(std::io::Error::new(error.kind(), error)).into());
     }
-    let ran = now.actions.len();
+    let restored = now.actions.iter().filter_map(|action| action.restored);
+    let saved = restored.clone().map(|saved| Duration::from_millis(saved.cpu_ms)).sum();
+    let restored = restored.count();
+    let ran = now.actions.len() - restored;
     let actions = latest(Action::read_log(&folder.actions())?);
     let store = context.store.root().to_owned();
     Ok(Built {
@@ -108,6 +115,8 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         variables,
         actions,
         ran,
+        restored,
+        saved,
         busy: now.busy,
         store,
     })

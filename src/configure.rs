@@ -11,8 +11,9 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::Result;
-use crate::actions::{CostBook, Finished, Server, ServerOptions};
+use crate::actions::{CacheStore, CostBook, Finished, Server, ServerOptions};
 use crate::blame::BuildError;
+use crate::cache::{Caching, Scope};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::exec::{Command, Sandbox, Silence, View};
@@ -72,77 +73,91 @@ impl Diagnose for ConfigureError {
 
 /// The folder of one build, in the store. What is in it lets an interrupted build go on.
 #[derive(Debug, Clone)]
-pub struct BuildFolder(PathBuf);
+pub struct BuildFolder {
+    root: PathBuf,
+    /// Whether the object cache serves this build.
+    cached: bool,
+}
 
 impl BuildFolder {
     /// A build folder at this path.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self(root.into())
+        Self { root: root.into(), cached: true }
+    }
+
+    /// The same, where every action shall run.
+    pub fn without_cache(self) -> Self {
+        Self { cached: false, ..self }
     }
 
     /// All of it.
     pub fn root(&self) -> &Path {
-        &self.0
+        &self.root
     }
 
     /// The copy of the source.
     pub fn source(&self) -> PathBuf {
-        self.0.join("source")
+        self.root.join("source")
     }
 
     /// The copies of the trees that the recipe names, each under its name.
     pub fn trees(&self) -> PathBuf {
-        self.0.join("trees")
+        self.root.join("trees")
     }
 
     /// The toolchain file for CMake.
     fn toolchain_file(&self) -> PathBuf {
-        self.0.join("toolchain.cmake")
+        self.root.join("toolchain.cmake")
     }
 
     /// The Python environment.
     pub fn environment(&self) -> PathBuf {
-        self.0.join("environment")
+        self.root.join("environment")
     }
 
     /// The tool wrappers.
     pub fn tools(&self) -> PathBuf {
-        self.0.join("tools")
+        self.root.join("tools")
     }
 
     /// The crates that stand for their registry.
     pub fn crates(&self) -> PathBuf {
-        self.0.join("crates")
+        self.root.join("crates")
     }
 
     /// cargo's configuration.
     pub fn cargo_home(&self) -> PathBuf {
-        self.0.join("cargo")
+        self.root.join("cargo")
     }
 
     /// What cargo compiles.
     pub fn cargo_target(&self) -> PathBuf {
-        self.0.join("cargo-target")
+        self.root.join("cargo-target")
     }
 
     /// What the backend makes.
     pub fn wheels(&self) -> PathBuf {
-        self.0.join("wheels")
+        self.root.join("wheels")
     }
 
     /// All output of the backend and its tools.
     pub fn log(&self) -> PathBuf {
-        self.0.join("build.log")
+        self.root.join("build.log")
     }
 
     /// The record of actions, one JSON object a line.
     pub fn actions(&self) -> PathBuf {
-        self.0.join("actions.jsonl")
+        self.root.join("actions.jsonl")
+    }
+
+    /// What the object cache is to keep.
+    fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
     }
 
     /// Where the action server listens.
     fn socket(&self) -> PathBuf {
-        self.0.join("socket")
+        self.root.join("socket")
     }
 }
 
@@ -224,6 +239,10 @@ impl Workbench {
         config.tools.cmake = cmake_of(wheels, &view.inside(&folder.environment()), toolchain)?;
         config.targets =
             wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
+        let cache = (context.cache.enabled && folder.cached)
+            .then(|| CacheStore { objects: context.objects(), incoming: folder.incoming() });
+        config.cache =
+            cache.as_ref().map(|cache| caching(cache, view, folder, context.store.root(), torch));
         let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
         let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
         let rust = match &toolchain.rust {
@@ -237,9 +256,12 @@ impl Workbench {
             socket: folder.socket(),
             log: folder.actions(),
             jobs: resolved.jobs.get(),
+            memory: resolved.memory,
+            running: Some(context.store.root().join("running")),
             reporter: Arc::clone(&context.reporter),
             costs: CostBook::load(&context.costs()),
             package: resolved.request.to_string(),
+            cache,
         })?;
         let tools =
             Tools { folder: installed.folder, cuda: installed.cuda, arch: resolved.target.arch };
@@ -386,6 +408,27 @@ fn write_changed(path: &Path, text: &str) -> std::io::Result<()> {
         return Ok(());
     }
     fs_err::write(path, text)
+}
+
+/// What the tool wrappers know of the cache.
+fn caching(
+    cache: &CacheStore,
+    view: &View,
+    folder: &BuildFolder,
+    store: &Path,
+    torch: &TorchSdk,
+) -> Caching {
+    // Relocated executables name the store by its path here.
+    let components = store.join("components");
+    let tools = view.inside(&folder.tools());
+    let fixed =
+        vec![view.inside(&components), components, view.inside(&torch.python_path), tools.clone()];
+    Caching {
+        objects: view.inside(cache.objects.root()),
+        incoming: view.inside(&cache.incoming),
+        tracer: tools.join(wrapper::TRACE),
+        scope: Scope { build: view.inside(folder.root()), fixed, ..Scope::default() },
+    }
 }
 
 fn run(context: &Context, sandbox: &Sandbox, invocation: &Invocation) -> Result<Outcome> {

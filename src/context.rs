@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::Result;
 use crate::artifact::{Input, Sha256};
+use crate::cache;
 use crate::environment::Environment;
 use crate::exec::{Interrupt, Isolation};
 use crate::net::{Http, Settings};
@@ -39,6 +40,8 @@ pub struct Context {
     pub interrupt: Interrupt,
     /// Whether nothing may be downloaded.
     pub offline: bool,
+    /// What is done with the object cache.
+    pub cache: cache::Settings,
     /// The executable that stands in for the compilers under their names.
     pub executable: PathBuf,
     /// Where the compilers run.
@@ -78,6 +81,7 @@ impl Context {
         let store = Store::open(store)?;
         let components = Components::new(store.root());
         let settings = Settings::discover(&environment, Path::new("/"))?;
+        let cache = cache::Settings::discover(&environment)?;
         let http = Http::new(Settings { interrupt: interrupt.clone(), ..settings })?;
         let mut registries =
             Registries::new(http, &environment).with_tables(config.registries.clone());
@@ -101,6 +105,7 @@ impl Context {
             reporter,
             interrupt,
             offline,
+            cache,
             executable,
             build: Arch::X86_64,
             isolation: OnceLock::new(),
@@ -137,6 +142,11 @@ impl Context {
             reporter: self.reporter.as_ref(),
             offline: self.offline,
         }
+    }
+
+    /// The object cache.
+    pub fn objects(&self) -> cache::Objects {
+        cache::Objects::new(self.store.root().join(cache::FOLDER))
     }
 
     /// The record of what actions cost.

@@ -61,6 +61,11 @@ impl Environment {
         self.path("HOME")
     }
 
+    /// All variables, in order.
+    pub fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
     /// The folder that relative paths of the command line are relative to.
     pub fn current_dir(&self) -> &Path {
         &self.current_dir

@@ -24,6 +24,7 @@ mod atomic;
 pub mod audit;
 pub mod blame;
 pub mod bundle;
+pub mod cache;
 pub mod compile;
 pub mod configure;
 pub mod context;

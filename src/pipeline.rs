@@ -18,7 +18,7 @@ use crate::manifest::{Manifest, WheelEntry, write_together};
 use crate::outputs::Outputs;
 use crate::package::{self, Packaged};
 use crate::patch::patch;
-use crate::report::Step;
+use crate::report::{Event, Step};
 use crate::request::Request;
 use crate::resolve::{Options, Resolved, resolve};
 use crate::{Result, package::PackageError};
@@ -48,6 +48,12 @@ pub struct Product {
     pub actions: usize,
     /// Those of them that ran this time.
     pub ran: usize,
+    /// Those of them that the object cache made needless this time.
+    #[serde(default)]
+    pub restored: usize,
+    /// Processor time that those took when they ran, in milliseconds.
+    #[serde(default)]
+    pub saved_ms: u64,
     /// Processor time of all of them, in milliseconds.
     pub cpu_ms: u64,
     /// Wall time of this build, in milliseconds.
@@ -92,7 +98,20 @@ pub fn build(
     // What is handed over is handed over whole.
     context.interrupt.check()?;
     outputs.claim(&packaged.name.to_string(), &built.locked)?;
-    hand_over(&built, &packaged, report, out, begun.elapsed())
+    let product = hand_over(&built, &packaged, report, out, begun.elapsed())?;
+    limit_cache(context);
+    Ok(product)
+}
+
+/// Makes room in the object cache, where this build filled it.
+fn limit_cache(context: &Context) {
+    if !context.cache.enabled {
+        return;
+    }
+    if let Err(error) = context.objects().gc(context.cache.limit.0) {
+        let text = format!("the object cache cannot be made smaller: {error}");
+        context.reporter.report(Event::Warning(text));
+    }
 }
 
 /// From locked inputs to a wheel in a build folder.
@@ -141,7 +160,7 @@ fn find(folder: &BuildFolder, locked: &Locked, out: &Path) -> Option<Product> {
     if !same || !manifest.is_file() {
         return None;
     }
-    Some(Product { wheel, manifest, ran: 0, up_to_date: true, ..product })
+    Some(Product { wheel, manifest, ran: 0, restored: 0, saved_ms: 0, up_to_date: true, ..product })
 }
 
 /// Learns before a long build, and not after it, that its result could not be written.
@@ -207,6 +226,8 @@ fn product(
         floors: floors.map(|(set, version)| format!("{}{version}", set.prefix())).collect(),
         actions: built.actions.len(),
         ran: built.ran,
+        restored: built.restored,
+        saved_ms: milliseconds(built.saved),
         cpu_ms: built.actions.iter().map(|action: &Action| action.cpu_ms).sum(),
         wall_ms: milliseconds(wall),
         busy_ms: milliseconds(built.busy),

@@ -65,6 +65,8 @@ pub enum Event {
         wall: Duration,
         /// Whether it succeeded.
         success: bool,
+        /// Whether the cache had its results.
+        restored: bool,
     },
     /// Something worth a line, once.
     Note(String),

@@ -37,6 +37,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// How many compilers may run at once.
     pub jobs: Option<NonZeroUsize>,
+    /// Bytes of memory that compilers may take together; all that is free by default.
+    pub memory: Option<u64>,
     /// How long a build script may print nothing while no compiler runs.
     pub max_silence: MaxSilence,
 }
@@ -100,6 +102,8 @@ pub struct Resolved {
     pub only: Vec<String>,
     /// How many compilers may run at once.
     pub jobs: NonZeroUsize,
+    /// Bytes of memory that they may take together, where it is not all that is free.
+    pub memory: Option<u64>,
     /// How long a build script may print nothing while no compiler runs; `None` for ever.
     pub max_silence: Option<Duration>,
     /// The time of everything that is written.
@@ -127,6 +131,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         local_version: options.local_version.clone(),
         only: options.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
+        memory: options.memory,
         max_silence: options.max_silence.0,
         time,
     })

@@ -3,6 +3,7 @@
 mod archives;
 mod audit;
 mod build;
+mod cache;
 mod cli;
 mod cmake;
 mod cuda_libraries;

@@ -12,11 +12,15 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 19] = [
+const VERBS: [(&str, &[&str]); 23] = [
     ("audit", &["audit"]),
+    ("bench cache", &["bench-cache"]),
     ("bench overhead", &["bench"]),
     ("build-ext", &["product"]),
     ("build-wheels", &["product", "plan"]),
+    ("cache gc", &["cache"]),
+    ("cache stats", &["cache"]),
+    ("cache verify", &["cache"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),
     ("pins", &["pins"]),
@@ -130,6 +134,9 @@ fn toolchains_are_told_as_their_schemas_say() {
     assert!(environment["variables"]["CXX"].is_string(), "{environment}");
     let bench = ["bench", "overhead", "--actions", "2", "--runs", "1", "--jobs", "1"];
     assert_eq!(json(&bench)["actions"], 2);
+    let bench = json(&["bench", "cache", "--files", "2", "--runs", "1", "--jobs", "1"]);
+    let hits: Vec<_> = bench["builds"].as_array().unwrap().iter().map(|b| &b["hits"]).collect();
+    assert_eq!(hits[..3], [&0, &0, &3]);
 }
 
 #[test]
@@ -153,6 +160,23 @@ fn the_store_is_told_as_its_schema_says() {
     let names = removed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), [key.as_str(), "builds"]);
     assert_eq!(of_store(&["verify"])["unchanged"], serde_json::json!([]));
+}
+
+#[test]
+fn the_cache_is_told_as_its_schema_says() {
+    let store = tempfile::tempdir().unwrap();
+    let results = store.path().join("objects/results/ab");
+    fs_err::create_dir_all(&results).unwrap();
+    fs_err::write(results.join(Sha256::of("right").to_string()), "wrong").unwrap();
+    fs_err::write(results.join(Sha256::of("used").to_string()), "used").unwrap();
+    let path = store.path().to_str().unwrap();
+    let of_cache = |words: &[&str]| json(&[&["cache"], words, &["--store", path]].concat());
+    let stats = of_cache(&["stats"])["stats"].clone();
+    assert_eq!((&stats["results"], &stats["size"]), (&2.into(), &9.into()));
+    let removed = |results: u64, size: u64| serde_json::json!({ "results": results, "actions": 0, "size": size });
+    assert_eq!(of_cache(&["verify"])["verified"], removed(1, 5));
+    assert_eq!(of_cache(&["gc", "--limit", "1K"])["removed"], removed(0, 0));
+    assert_eq!(of_cache(&["gc", "--limit", "3"])["removed"], removed(1, 4));
 }
 
 #[test]

@@ -92,6 +92,7 @@ impl Build {
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
+            cache: None,
         }
     }
 
@@ -100,9 +101,12 @@ impl Build {
             socket: self.path("socket"),
             log: self.path("actions.jsonl"),
             jobs: 1,
+            memory: None,
+            running: None,
             reporter: Arc::clone(&self.reporter) as Arc<dyn Reporter>,
             costs: CostBook::load(Path::new("/nonexistent")),
             package: "test".to_owned(),
+            cache: None,
         };
         Server::start(options).unwrap()
     }
@@ -200,7 +204,7 @@ fn ninja_tells_its_plan_and_gets_the_job_number() {
     assert_eq!(build.run("ninja", "-C . -j 64").code(), 7);
     server.finish();
     let given = build.given("ninja");
-    assert_eq!(given, ["-n", "-v", "-C", ".", "-j3", "-C", "."]);
+    assert_eq!(given, ["-n", "-v", "-C", ".", "-j88", "-C", "."]);
     let events = build.reporter.0.lock().unwrap();
     let planned = events.iter().find_map(|event| match event {
         Event::ActionsPlanned { labels, .. } => Some(labels.clone()),
@@ -235,6 +239,41 @@ fn the_end_of_the_server_is_the_end_of_its_tools() {
         run.join().unwrap()
     });
     assert_eq!(finished.code(), 137);
+}
+
+#[test]
+fn what_is_killed_for_want_of_memory_runs_again_alone() {
+    let build = Build::new();
+    let server = build.serve();
+    // As the kernel does it: to the compiler, or to what the driver started.
+    fake_tool(&build.real("cc"), "[ -e once ] || { touch once; kill -9 $$; }; echo made > a.o");
+    let finished = build.run("gcc", "-c a.c -o a.o");
+    assert!(finished.status.success(), "{:?}", finished.tail);
+    let says = "g++: fatal error: Killed signal terminated program cc1plus";
+    fake_tool(
+        &build.real("cxx"),
+        &format!("[ -e twice ] || {{ touch twice; echo '{says}' >&2; exit 1; }}"),
+    );
+    assert!(build.run("g++", "-c b.cpp -o b.o").status.success());
+    assert!(server.failures().is_empty());
+    let actions = server.finish().actions;
+    let ended: Vec<_> = actions.iter().map(|action| (action.label.as_str(), action.exit)).collect();
+    assert_eq!(ended, [("a.o", 137), ("a.o", 0), ("b.o", 1), ("b.o", 0)]);
+    let note = "was killed for want of memory, and ran again alone";
+    assert!(actions[1].notes.contains(&note.to_owned()), "{:?}", actions[1].notes);
+    let events = build.reporter.0.lock().unwrap();
+    let warned = events.iter().filter(|event| matches!(event, Event::Warning(_))).count();
+    assert_eq!(warned, 2);
+}
+
+#[test]
+fn what_is_killed_alone_too_has_failed() {
+    let build = Build::new();
+    let server = build.serve();
+    fake_tool(&build.real("cc"), "kill -9 $$");
+    assert_eq!(build.run("gcc", "-c a.c -o a.o").code(), 137);
+    assert_eq!(server.failures().len(), 1);
+    assert_eq!(server.finish().actions.len(), 2);
 }
 
 /// A sandbox around a folder of its own, and the strongest isolation that this machine allows.

@@ -40,9 +40,9 @@ impl CostBook {
         Self { path: path.to_owned(), known: read(path), fresh: Costs::new() }
     }
 
-    /// Remembers an action of a package, where it succeeded.
+    /// Remembers an action of a package, where it ran and succeeded.
     pub fn record(&mut self, package: &str, action: &Action) {
-        if action.exit != 0 {
+        if action.exit != 0 || action.restored.is_some() {
             return;
         }
         let Action { wall_ms, cpu_ms, peak_memory, .. } = *action;
@@ -129,6 +129,7 @@ mod tests {
             peak_memory: 1,
             memory_method: MemoryMethod::PssSampling,
             exit,
+            restored: None,
             notes: Vec::new(),
             sms: Vec::new(),
         }

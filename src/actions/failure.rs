@@ -48,12 +48,19 @@ impl Failure {
     /// Why, as far as its exit code and its own words tell.
     pub fn cause(&self) -> Cause {
         let Self::Failed { exit, said, .. } = self else { return Cause::Said };
+        Cause::of(*exit, said)
+    }
+}
+
+impl Cause {
+    /// As far as an exit code and a tool's own words tell.
+    pub(crate) fn of(exit: Option<u8>, said: &[String]) -> Self {
         if let Some(program) = said.iter().find_map(|line| killed_below(line)) {
-            return Cause::Killed(Some(program));
+            return Self::Killed(Some(program));
         }
         match exit {
-            None | Some(KILLED) => Cause::Killed(None),
-            Some(_) => Cause::Said,
+            None | Some(KILLED) => Self::Killed(None),
+            Some(_) => Self::Said,
         }
     }
 }

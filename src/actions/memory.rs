@@ -14,42 +14,62 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// sampling slows down so far that it costs at most one part in this many of one processor.
 const THRIFT: u32 = 50;
 
-/// Peaks by the pid of the wrapper, in bytes.
-type Peaks = Arc<Mutex<BTreeMap<i32, u64>>>;
+/// What runs below registered processes takes, in bytes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Usage(Arc<Mutex<BTreeMap<i32, Taken>>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    now: u64,
+    peak: u64,
+}
+
+impl Usage {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Taken>> {
+        // A thread that panicked leaves whole entries behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// At the last sample.
+    pub(super) fn now(&self, pid: i32) -> u64 {
+        self.lock().get(&pid).map_or(0, |taken| taken.now)
+    }
+}
 
 /// Samples the trees below registered processes on a thread of its own.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    peaks: Peaks,
+    usage: Usage,
     /// Dropped to end the thread.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sampler {
-    pub(super) fn start() -> Self {
-        let peaks = Peaks::default();
+    /// `sampled` is called after each sample.
+    pub(super) fn start(usage: Usage, sampled: impl Fn() + Send + 'static) -> Self {
         let (stop, stopped) = channel();
-        let shared = Arc::clone(&peaks);
+        let shared = usage.clone();
         let thread = thread::spawn(move || {
             let mut pause = INTERVAL;
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let begun = Instant::now();
                 sample(&shared);
+                sampled();
                 pause = INTERVAL.max(begun.elapsed() * THRIFT);
             }
         });
-        Self { peaks, stop: Some(stop), thread: Some(thread) }
+        Self { usage, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Begins to watch what runs below a process.
     pub(super) fn watch(&self, pid: i32) {
-        lock(&self.peaks).insert(pid, 0);
+        self.usage.lock().insert(pid, Taken::default());
     }
 
     /// Ends it, and returns the peak in bytes; 0 for what was too short to be seen.
     pub(super) fn take(&self, pid: i32) -> u64 {
-        lock(&self.peaks).remove(&pid).unwrap_or_default()
+        self.usage.lock().remove(&pid).unwrap_or_default().peak
     }
 }
 
@@ -63,21 +83,16 @@ impl Drop for Sampler {
     }
 }
 
-/// A thread that panicked leaves whole entries behind.
-fn lock(peaks: &Peaks) -> MutexGuard<'_, BTreeMap<i32, u64>> {
-    peaks.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn sample(peaks: &Peaks) {
-    let roots: Vec<i32> = lock(peaks).keys().copied().collect();
+fn sample(usage: &Usage) {
+    let roots: Vec<i32> = usage.lock().keys().copied().collect();
     if roots.is_empty() {
         return;
     }
     let tree = ProcessTree::snapshot();
     for root in roots {
         let sum: u64 = tree.descendants(root).into_iter().map(proportional_set_size).sum();
-        if let Some(peak) = lock(peaks).get_mut(&root) {
-            *peak = sum.max(*peak);
+        if let Some(taken) = usage.lock().get_mut(&root) {
+            *taken = Taken { now: sum, peak: sum.max(taken.peak) };
         }
     }
 }
@@ -112,10 +127,11 @@ mod tests {
     fn a_child_is_measured_and_its_parent_is_not() {
         let child = duct::cmd!("sleep", "1000").unchecked().start().unwrap();
         let this = i32::try_from(std::process::id()).unwrap();
-        let peaks = Peaks::default();
-        lock(&peaks).insert(this, 0);
-        sample(&peaks);
-        let peak = lock(&peaks)[&this];
+        let usage = Usage::default();
+        usage.lock().insert(this, Taken::default());
+        sample(&usage);
+        let Taken { now, peak } = usage.lock()[&this];
+        assert_eq!((now, peak), (usage.now(this), now));
         child.kill().unwrap();
         assert!(peak > 0);
         // What is seen of the child is far less than this test's own memory.

@@ -1,18 +1,24 @@
 //! Actions: one compiler call each, admitted, measured and recorded.
 //!
 //! In: what the tool wrappers of one build ask and tell, over a Unix socket. Out: at most as many
-//! compilers at once as there are jobs, the list of [`Action`]s, and events. Nothing here starts
+//! compilers at once as there are jobs and as fit into memory, the list of [`Action`]s, and events. Nothing here starts
 //! a process.
 
 pub mod costs;
 mod failure;
+mod gate;
+mod keeper;
+mod machine;
 mod memory;
 pub mod protocol;
+mod schedule;
 mod server;
 pub(crate) mod socket;
 
 pub use costs::{Cost, CostBook};
 pub use failure::{Cause, Failure};
+pub use keeper::Store as CacheStore;
+pub(crate) use schedule::window;
 pub use server::{Finished, Server, ServerOptions};
 
 use std::io::{self, BufRead as _, BufReader};
@@ -20,6 +26,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Saved;
 use crate::error::{Class, Diagnose};
 
 /// What kind of work an action does.
@@ -75,6 +82,9 @@ pub struct Action {
     pub memory_method: MemoryMethod,
     /// Exit code; 128 + n where signal n ended it.
     pub exit: u8,
+    /// Where the cache had its results: what it cost when it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Saved>,
     /// What a wrapper changed that a reader should know, such as dropped flags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

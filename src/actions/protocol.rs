@@ -1,7 +1,7 @@
 //! What tool wrappers and the server say to each other: JSON objects, one a line.
 //!
-//! A connection is one wrapper's life. An action's is `start` → `go` → `finish`; ninja's is `plan`
-//! and then silence. The end of the connection is the end of the other side: the server takes back
+//! A connection is one wrapper's life. An action's is `start` → `go` → `finish`, or `restored` →
+//! `go`; ninja's is `plan` and then silence. The end of the connection is the end of the other side: the server takes back
 //! the leave of a wrapper that died, and a wrapper whose server died kills its tool.
 
 use std::io::{self, BufRead, Write};
@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
+use crate::artifact::Sha256;
+use crate::cache::{Kept, Saved};
 
 /// What a wrapper says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,13 @@ pub enum Request {
     Start(Start),
     /// The tool ended.
     Finish(Finish),
+    /// A tool need not start: the cache has what it would make.
+    Restored(Restored),
+    /// A result in the cache is not what it was; the tool will start.
+    Damaged {
+        /// Its digest once.
+        result: Sha256,
+    },
     /// A wrapper cannot do what it is asked to; it says nothing else.
     Refuse(Refuse),
 }
@@ -56,10 +65,16 @@ pub struct Start {
     pub notes: Vec<String>,
     /// The SASS that it makes.
     pub sms: Vec<String>,
+    /// Whether the source is of a library whose templates take most memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heavy: bool,
+    /// Whether it was killed before, and must run while nothing else does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// What is known when it has run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Finish {
     /// Exit code; 128 + n where signal n ended it.
@@ -73,6 +88,29 @@ pub struct Finish {
     /// What a tool that failed said of it: the first lines that tell of an error, or else the last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<String>,
+    /// What the cache is to keep of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+    /// Why the cache keeps nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unkept: Option<String>,
+    /// Whether it was killed for want of memory, and will start again alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+}
+
+/// An action that the cache made needless.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Restored {
+    /// The action.
+    pub start: Start,
+    /// Digest of its result in the cache.
+    pub result: Sha256,
+    /// What it cost when it ran.
+    pub saved: Saved,
+    /// Wall time of looking and restoring, in milliseconds.
+    pub wall_ms: u64,
 }
 
 /// Why a wrapper did not start its tool.
@@ -117,6 +155,9 @@ mod tests {
                 cpu_ms: 2,
                 max_rss: 3,
                 said: Vec::new(),
+                kept: None,
+                unkept: None,
+                again: false,
             }),
         ];
         let mut stream = Vec::new();

@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::memory::Sampler;
-use super::protocol::{Finish, Reply, Request, Start, receive, send};
-use super::{Action, ActionsError, CostBook, Failure, MemoryMethod, socket};
+use super::gate::Gate;
+use super::keeper::Keeper;
+use super::memory::{Sampler, Usage};
+use super::protocol::{Finish, Reply, Request, Restored, Start, receive, send};
+use super::schedule::Ask;
+use super::{Action, ActionsError, CacheStore, CostBook, Failure, MemoryMethod, socket};
 use crate::report::{Event, Reporter, next_id};
+use crate::wrapper::UNTRACED;
 
 /// How long the last words of a tool that has ended may be on their way.
 const ARRIVAL: Duration = Duration::from_secs(5);
@@ -27,12 +31,18 @@ pub struct ServerOptions {
     pub log: PathBuf,
     /// How many tools may run at once.
     pub jobs: usize,
+    /// Bytes of memory that they may take together, where it is not all that is free.
+    pub memory: Option<u64>,
+    /// Where builds that run at the same time tell each other what they take.
+    pub running: Option<PathBuf>,
     /// Who is told.
     pub reporter: Arc<dyn Reporter>,
     /// What actions cost before.
     pub costs: CostBook,
     /// What the cost book calls the package.
     pub package: String,
+    /// Where results are kept.
+    pub cache: Option<CacheStore>,
 }
 
 /// Admits, measures and records the actions of one build.
@@ -77,8 +87,9 @@ impl Busy {
 
 /// What the threads of a server share.
 struct Shared {
-    slots: Slots,
+    gate: Arc<Gate>,
     sampler: Sampler,
+    keeper: Keeper,
     record: Mutex<Record>,
     failures: Mutex<Failures>,
     busy: Mutex<Busy>,
@@ -120,9 +131,16 @@ impl Server {
             ActionsError::Socket { folder, source }
         })?;
         let log = open_log(&options.log)?;
+        let usage = Usage::default();
+        let folder = options.running.as_deref();
+        let gate = Arc::new(Gate::new(options.jobs, options.memory, folder, usage.clone()));
         let shared = Arc::new(Shared {
-            slots: Slots::new(options.jobs),
-            sampler: Sampler::start(),
+            sampler: Sampler::start(usage, {
+                let gate = Arc::clone(&gate);
+                move || gate.refresh()
+            }),
+            gate,
+            keeper: Keeper::new(options.cache, Arc::clone(&options.reporter)),
             record: Mutex::new(Record { actions: Vec::new(), log, unlogged: None }),
             failures: Mutex::default(),
             busy: Mutex::default(),
@@ -230,6 +248,11 @@ fn serve(stream: &UnixStream, shared: &Shared) {
                 shared.plan(labels);
             }
             Request::Start(start) => run_action(stream, &mut reader, shared, start),
+            Request::Restored(restored) => {
+                restore(shared, restored);
+                let _ = send(stream, &Reply::Go);
+            }
+            Request::Damaged { result } => shared.keeper.drop_damaged(&result),
             Request::Refuse(refuse) => {
                 shared.failed(Failure::Refused(refuse));
                 // The wrapper ends when it knows that it was heard.
@@ -247,7 +270,12 @@ fn run_action(
     shared: &Shared,
     start: Start,
 ) {
-    let _slot = shared.slots.take();
+    // 0 stands for a process that this namespace cannot see; nothing runs below -1.
+    let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
+    let pid = if pid > 0 { pid } else { -1 };
+    let known = shared.costs.estimate(&shared.package, &start.label);
+    let ask = Ask { alone: start.alone, ..Ask::of(start.kind, start.heavy, known) };
+    let leave = shared.gate.enter(ask, pid);
     lock(&shared.busy).begin();
     if send(stream, &Reply::Go).is_err() {
         // It died while it waited.
@@ -257,9 +285,6 @@ fn run_action(
     }
     let id = next_id();
     shared.reporter.report(Event::ActionStarted { id, label: start.label.clone() });
-    // 0 stands for a process that this namespace cannot see; nothing runs below -1.
-    let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
-    let pid = if pid > 0 { pid } else { -1 };
     shared.sampler.watch(pid);
     let mut finish = match receive(reader) {
         Ok(Some(Request::Finish(finish))) => Some(finish),
@@ -269,7 +294,8 @@ fn run_action(
     let wall = finish.as_ref().map_or(0, |finish| finish.wall_ms);
     let wall = Duration::from_millis(wall);
     let success = finish.as_ref().is_some_and(|finish| finish.exit == 0);
-    if !success {
+    let again = finish.as_ref().is_some_and(|finish| finish.again);
+    if !success && !again {
         let Start { kind, label, source, .. } = start.clone();
         let exit = finish.as_ref().map(|finish| finish.exit);
         let said = finish.as_mut().map(|f| std::mem::take(&mut f.said)).unwrap_or_default();
@@ -277,15 +303,42 @@ fn run_action(
     }
     lock(&shared.busy).end();
     shared.idle.notify_all();
-    if let Some(finish) = finish {
+    drop(leave);
+    if let Some(mut finish) = finish {
+        if again {
+            let label = &start.label;
+            let text = format!("`{label}` was killed for want of memory: it runs again, alone");
+            shared.reporter.report(Event::Warning(text));
+        }
+        if let Some(kept) = finish.kept.take() {
+            shared.keeper.keep(kept);
+        }
+        if finish.unkept.as_deref() == Some(UNTRACED) {
+            shared.keeper.warn(format!("nothing is kept in the object cache: {UNTRACED}"));
+        }
         shared.record(action(start, finish, sampled));
     }
-    shared.reporter.report(Event::ActionFinished { id, wall, success });
+    let restored = false;
+    shared.reporter.report(Event::ActionFinished { id, wall, success, restored });
+}
+
+fn restore(shared: &Shared, restored: Restored) {
+    let Restored { start, result, saved, wall_ms } = restored;
+    shared.keeper.used(&result);
+    let (id, label) = (next_id(), start.label.clone());
+    shared.reporter.report(Event::ActionStarted { id, label });
+    let action = Action { wall_ms, restored: Some(saved), ..action(start, Finish::default(), 0) };
+    shared.record(action);
+    let wall = Duration::from_millis(wall_ms);
+    let (success, restored) = (true, true);
+    shared.reporter.report(Event::ActionFinished { id, wall, success, restored });
 }
 
 fn action(start: Start, finish: Finish, sampled: u64) -> Action {
-    let Start { kind, label, source, output, command, cwd, notes, sms } = start;
-    let Finish { exit, wall_ms, cpu_ms, max_rss, said: _ } = finish;
+    let Start { kind, label, source, output, command, cwd, mut notes, sms, alone, .. } = start;
+    let Finish { exit, wall_ms, cpu_ms, max_rss, unkept, .. } = finish;
+    notes.extend(alone.then(|| "was killed for want of memory, and ran again alone".to_owned()));
+    notes.extend(unkept.map(|reason| format!("not cached: {reason}")));
     Action {
         kind,
         label,
@@ -298,6 +351,7 @@ fn action(start: Start, finish: Finish, sampled: u64) -> Action {
         peak_memory: sampled.max(max_rss),
         memory_method: MemoryMethod::PssSampling,
         exit,
+        restored: None,
         notes,
         sms,
     }
@@ -352,38 +406,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A counting semaphore.
-#[derive(Debug)]
-struct Slots {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-/// Gives its slot back when dropped.
-struct Slot<'a>(&'a Slots);
-
-impl Slots {
-    fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count.max(1)), freed: Condvar::new() }
-    }
-
-    fn take(&self) -> Slot<'_> {
-        let mut free = self
-            .freed
-            .wait_while(lock(&self.free), |free| *free == 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        Slot(self)
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.free) += 1;
-        self.0.freed.notify_one();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Kind;
@@ -392,15 +414,21 @@ mod tests {
     use crate::report::Silent;
 
     fn server(dir: &Path, jobs: usize) -> Server {
-        let options = ServerOptions {
+        Server::start(options(dir, jobs)).unwrap()
+    }
+
+    fn options(dir: &Path, jobs: usize) -> ServerOptions {
+        ServerOptions {
             socket: dir.join("socket"),
             log: dir.join("actions.jsonl"),
             jobs,
+            memory: None,
+            running: None,
             reporter: Arc::new(Silent),
             costs: CostBook::load(&dir.join("costs.json")),
             package: "a".to_owned(),
-        };
-        Server::start(options).unwrap()
+            cache: None,
+        }
     }
 
     fn start(label: &str) -> Request {
@@ -413,11 +441,21 @@ mod tests {
             cwd: "/".to_owned(),
             notes: Vec::new(),
             sms: Vec::new(),
+            heavy: false,
+            alone: false,
         })
     }
 
-    const FINISH: Request =
-        Request::Finish(Finish { exit: 0, wall_ms: 5, cpu_ms: 4, max_rss: 1024, said: Vec::new() });
+    const FINISH: Request = Request::Finish(Finish {
+        exit: 0,
+        wall_ms: 5,
+        cpu_ms: 4,
+        max_rss: 1024,
+        said: Vec::new(),
+        kept: None,
+        unkept: None,
+        again: false,
+    });
 
     fn ask(dir: &Path, label: &str) -> UnixStream {
         let stream = socket::connect(&dir.join("socket")).unwrap();
@@ -460,6 +498,29 @@ mod tests {
         assert_eq!(reply(&second), Some(Reply::Go));
         drop((first, second));
         assert_eq!(server.finish().actions.len(), 1);
+    }
+
+    #[test]
+    fn no_more_run_than_fit_into_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        // A compile is taken for 1 GiB where nothing is known.
+        for (limit, together) in [(3 << 30, true), (3 << 29, false)] {
+            let options = ServerOptions { memory: Some(limit), ..options(dir.path(), 2) };
+            let server = Server::start(options).unwrap();
+            let first = ask(dir.path(), "first.o");
+            assert_eq!(reply(&first), Some(Reply::Go));
+            let second = ask(dir.path(), "second.o");
+            if !together {
+                second.set_nonblocking(true).unwrap();
+                let waiting = receive::<Reply>(&mut BufReader::new(&second)).unwrap_err();
+                assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
+                second.set_nonblocking(false).unwrap();
+                send(&first, &FINISH).unwrap();
+            }
+            assert_eq!(reply(&second), Some(Reply::Go));
+            drop((first, second));
+            drop(server);
+        }
     }
 
     #[test]
@@ -517,7 +578,8 @@ mod tests {
         assert_eq!(reply(&stream), Some(Reply::Go));
         let said = exit.map(|_| "a.c:1:1: error: no".to_owned()).into_iter().collect::<Vec<_>>();
         if let Some(exit) = exit {
-            let finish = Finish { exit, wall_ms: 1, cpu_ms: 1, max_rss: 1, said: said.clone() };
+            let finish =
+                Finish { exit, wall_ms: 1, cpu_ms: 1, said: said.clone(), ..Finish::default() };
             send(&stream, &Request::Finish(finish)).unwrap();
         }
         let (kind, label) = (Kind::Compile, label.to_owned());

@@ -10,6 +10,7 @@ pub mod command;
 pub mod interrupt;
 pub mod sandbox;
 mod silence;
+pub(crate) mod trace;
 pub mod tree;
 
 pub use command::{Command, Finished};
@@ -25,6 +26,9 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::error::{Class, Diagnose};
+
+/// The exit code where a process that stands before another failed itself, as env(1) has it.
+pub(crate) const FAILED: u8 = 125;
 
 /// Why a process did not do its work.
 #[derive(Debug, thiserror::Error)]

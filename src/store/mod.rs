@@ -8,6 +8,8 @@
 //! downloads/ab/<sha256>.partial   what a broken download left; the next goes on from it
 //! git/<digest of a URL>/          a bare repository, and trees of its commits
 //! components/<name>-<digest>/     unpacked, read-only, with a listing beside it
+//! objects/                        the object cache
+//! running/                        what builds tell each other of what they run
 //! audits/                         what was found in large wheels, and symbols of torches
 //! torch-parts/<digest>.zip         what a bundle brought of a torch wheel
 //! trees/<digest>/                 a source tree that a bundle brought

@@ -116,6 +116,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         local_version: resolution.local_version.clone(),
         only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
+        memory: None,
         max_silence: options.max_silence.unwrap_or_default().0,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
     };

@@ -213,7 +213,9 @@ pub fn verify(context: &Context, subject: &Subject, options: &Options) -> Result
     fs_err::create_dir_all(&builds).map_err(VerifyError::Io)?;
     let scratch = tempfile::Builder::new().prefix(".verify-").tempdir_in(builds);
     let scratch = scratch.map_err(VerifyError::Io)?;
-    let made = pipeline::make(context, locked, BuildFolder::new(scratch.path()));
+    // What the cache serves says nothing about a second build.
+    let folder = BuildFolder::new(scratch.path()).without_cache();
+    let made = pipeline::make(context, locked, folder);
     let (built, packaged) = match made {
         Ok(made) => made,
         Err(error) => {

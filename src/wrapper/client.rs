@@ -12,11 +12,12 @@ use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
+use super::cached::{Looked, Plan};
 use super::cmake::is_trial;
 use super::said::Said;
 use super::{Config, WrapperError};
-use crate::actions::protocol::{Finish, Refuse, Reply, Request, Start, receive, send};
-use crate::actions::{Kind, socket};
+use crate::actions::protocol::{Finish, Refuse, Reply, Request, Restored, Start, receive, send};
+use crate::actions::{Cause, Kind, socket};
 use crate::environment::Environment;
 use crate::error::Diagnose as _;
 use crate::exec::tree::kill_descendants;
@@ -71,14 +72,47 @@ impl Call<'_> {
         let (Some(subject), Some(path)) = (subject, &config.socket) else {
             return self.start()?.finish();
         };
-        let fail = |source| WrapperError::Server { socket: path.clone(), source };
-        let stream = connect(path)?;
+        let connection = Connection::open(path)?;
+        let start = self.describe(config, subject, environment);
+        let plan = Plan::of(config, &self, subject, environment);
+        match plan.as_ref().map_or(Ok(Looked::Miss), Plan::look)? {
+            Looked::Hit { result, saved, begun } => {
+                let wall_ms = milliseconds(begun.elapsed());
+                let restored = Restored { start, result, saved, wall_ms };
+                // That it was heard: it is on record when the build ends.
+                connection.ask(&Request::Restored(restored))?;
+                return Ok(0);
+            }
+            Looked::Damaged(result) => connection.tell(&Request::Damaged { result })?,
+            Looked::Miss => {}
+        }
+        let heavy = start.kind == Kind::CompileCuda && is_heavy(subject.source.as_deref());
+        let start = Start { heavy, ..start };
+        connection.ask(&Request::Start(start.clone()))?;
+        let finish = self.attempt(plan.as_ref(), &connection)?;
+        let exit = finish.exit;
+        let killed = exit != 0 && matches!(Cause::of(Some(exit), &finish.said), Cause::Killed(_));
+        let finish = Finish { again: killed, ..finish };
+        // A server that is gone has stopped the tool, whose status says so.
+        if connection.tell(&Request::Finish(finish)).is_err() || !killed {
+            return Ok(exit);
+        }
+        // The first connection stays open: its end would be that of everything below.
+        let Ok(second) = Connection::open(path) else { return Ok(exit) };
+        second.ask(&Request::Start(Start { alone: true, ..start }))?;
+        let finish = self.attempt(plan.as_ref(), &second)?;
+        let exit = finish.exit;
+        let _ = second.tell(&Request::Finish(finish));
+        Ok(exit)
+    }
+
+    fn describe(&self, config: &Config, subject: &Subject, environment: &Environment) -> Start {
         let text = |text: &OsStr| config.canonical(&text.to_string_lossy());
         let command = std::iter::once(self.tool.as_os_str())
             .chain(self.args.iter().map(OsString::as_os_str))
             .map(text)
             .collect();
-        let start = Start {
+        Start {
             kind: subject.kind,
             label: subject.label(),
             source: subject.source.as_deref().map(text),
@@ -87,21 +121,31 @@ impl Call<'_> {
             cwd: text(environment.current_dir().as_os_str()),
             notes: subject.notes.clone(),
             sms: subject.sms.clone(),
-        };
-        send(&stream, &Request::Start(start)).map_err(fail)?;
-        let reply = receive(&mut BufReader::new(&stream)).map_err(fail)?;
-        let Some(Reply::Go) = reply else {
-            return Err(fail(io::ErrorKind::UnexpectedEof.into()));
-        };
+            heavy: false,
+            alone: false,
+        }
+    }
+
+    /// Runs the tool, tied to the server.
+    fn attempt(
+        &self,
+        plan: Option<&Plan<'_>>,
+        connection: &Connection<'_>,
+    ) -> Result<Finish, WrapperError> {
         let begun = Instant::now();
+        let ear = connection.stream.try_clone()?;
+        if let Some(plan) = plan {
+            let (run, tie) = plan.run(self, || die_with(ear))?;
+            tie.settle();
+            let measured = measure(begun.elapsed(), run.exit);
+            return Ok(run.finish(measured));
+        }
         let (running, said) = self.start_heard()?;
-        let tie = die_with(stream.try_clone().map_err(fail)?);
+        let tie = die_with(ear);
         let exit = running.finish()?;
         tie.settle();
-        let finish = Finish { said: said.end(exit), ..measure(begun.elapsed(), exit) };
-        // A server that is gone has stopped the tool, whose status says so.
-        let _ = send(&stream, &Request::Finish(finish));
-        Ok(exit)
+        let said = if exit == 0 { Vec::new() } else { said.end().lines };
+        Ok(Finish { said, ..measure(begun.elapsed(), exit) })
     }
 
     fn start(&self) -> Result<Running<'_>, WrapperError> {
@@ -114,7 +158,49 @@ impl Call<'_> {
     fn start_heard(&self) -> Result<(Running<'_>, Said), WrapperError> {
         let (handle, stderr) = start_heard(self.tool, &self.args, self.hidden)
             .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
-        Ok((Running { tool: self.tool, handle }, Said::listen(stderr)))
+        let said = Said::listen(stderr, io::stderr());
+        Ok((Running { tool: self.tool, handle }, said))
+    }
+}
+
+/// What templates take most memory: CUTLASS's, by the includes of a source.
+fn is_heavy(source: Option<&OsStr>) -> bool {
+    let text = source.and_then(|source| fs_err::read(Path::new(source)).ok()).unwrap_or_default();
+    let include = |line: &[u8]| line.trim_ascii_start().starts_with(b"#");
+    let names = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        line.contains("cutlass") || line.contains("cute/")
+    };
+    text.split(|byte| *byte == b'\n').any(|line| include(line) && names(line))
+}
+
+/// A connection to the server.
+struct Connection<'a> {
+    path: &'a Path,
+    stream: UnixStream,
+}
+
+impl<'a> Connection<'a> {
+    fn open(path: &'a Path) -> Result<Self, WrapperError> {
+        Ok(Self { path, stream: connect(path)? })
+    }
+
+    fn tell(&self, request: &Request) -> Result<(), WrapperError> {
+        send(&self.stream, request).map_err(|source| self.failed(source))
+    }
+
+    /// Waits for leave, or for an answer.
+    fn ask(&self, request: &Request) -> Result<(), WrapperError> {
+        self.tell(request)?;
+        match receive(&mut BufReader::new(&self.stream)) {
+            Ok(Some(Reply::Go)) => Ok(()),
+            Ok(None) => Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
+            Err(source) => Err(self.failed(source)),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> WrapperError {
+        WrapperError::Server { socket: self.path.to_owned(), source }
     }
 }
 
@@ -186,15 +272,18 @@ impl Tie {
 }
 
 fn measure(wall: Duration, exit: u8) -> Finish {
-    let milliseconds = |time: TimeVal| {
+    let of = |time: TimeVal| {
         u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or_default()
     };
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
-    let cpu_ms = usage
-        .map_or(0, |usage| milliseconds(usage.user_time()) + milliseconds(usage.system_time()));
+    let cpu_ms = usage.map_or(0, |usage| of(usage.user_time()) + of(usage.system_time()));
     // The kernel counts in kB (getrusage(2)).
     let max_rss =
         usage.map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or_default() * 1024);
-    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-    Finish { exit, wall_ms, cpu_ms, max_rss, said: Vec::new() }
+    let wall_ms = milliseconds(wall);
+    Finish { exit, wall_ms, cpu_ms, max_rss, ..Finish::default() }
+}
+
+fn milliseconds(wall: Duration) -> u64 {
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::standard::Torch;
+use crate::cache::Caching;
 use crate::target::Sm;
 use crate::toolchain::Toolchain;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub link_flags: Vec<String>,
     /// Flags added to every nvcc call that compiles.
     pub nvcc_flags: Vec<String>,
+    /// Where results of earlier actions are; without it, every tool runs.
+    pub cache: Option<Caching>,
 }
 
 /// The real executables.
@@ -161,6 +164,7 @@ impl Config {
             compile_flags: Vec::new(),
             link_flags: link_flags(&toolchain.cuda),
             nvcc_flags: Vec::new(),
+            cache: None,
             torch: Some(torch),
         }
     }
@@ -239,6 +243,7 @@ pub(super) mod tests {
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
+            cache: None,
         }
     }
 

@@ -9,6 +9,8 @@ use super::config::{Config, FILE, Tools};
 
 /// The folder of the host compiler that nvcc calls: its calls belong to nvcc's own action.
 pub(super) const NESTED: &str = "nested";
+/// The tracer.
+pub(crate) const TRACE: &str = "trace";
 /// The folder that is `CUDA_HOME` for a build.
 const CUDA: &str = "cuda";
 /// What CMake reads at the start of each project.
@@ -73,7 +75,7 @@ pub fn install(
     fs_err::create_dir_all(installed.cuda.join("bin"))?;
     let mut names: Vec<String> = ["cc", "c++", "gcc", "g++"].map(str::to_owned).into();
     names.extend(["gcc", "g++", "cc", "c++"].map(|tool| format!("{triple}-{tool}")));
-    names.extend(["nvcc", "ninja", "sandbox"].map(str::to_owned));
+    names.extend(["nvcc", "ninja", "sandbox", TRACE].map(str::to_owned));
     // Scripts look whether there is one.
     names.extend(config.tools.cmake.as_ref().map(|_| "cmake".to_owned()));
     names.push(format!("{NESTED}/{triple}-g++"));

@@ -5,6 +5,7 @@
 //! crosswheel's own executable under other names; [`dispatch`] looks at the name it was started
 //! by, never at the environment, so that no build script can lose them.
 
+mod cached;
 mod client;
 mod cmake;
 mod config;
@@ -20,10 +21,11 @@ mod rustc;
 mod said;
 mod standard;
 
+pub(crate) use cached::UNTRACED;
 pub use config::{
     CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Selection, Tools,
 };
-pub(crate) use install::BUILD_CC;
+pub(crate) use install::{BUILD_CC, TRACE};
 pub use install::{Installed, Toolkit, install, install_sandbox};
 pub use narrow::{Arch, Code, Gencode, InvalidArch, NotCovered, Variant, narrow, shorthand};
 pub use standard::Torch;
@@ -35,10 +37,7 @@ use std::process::ExitCode;
 
 use crate::environment::Environment;
 use crate::error::{Class, Diagnose};
-use crate::exec::sandbox;
-
-/// The exit code where the wrapper itself failed, as env(1) has it.
-const FAILED: u8 = 125;
+use crate::exec::{FAILED, sandbox, trace};
 
 /// Why a wrapper could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +138,7 @@ impl Diagnose for WrapperError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Sandbox,
+    Trace,
     Nvcc,
     Ninja,
     Rustc,
@@ -151,6 +151,7 @@ impl Role {
         let tool = name.rsplit('-').next()?;
         match (name, tool) {
             ("sandbox", _) => Some(Self::Sandbox),
+            ("trace", _) => Some(Self::Trace),
             ("nvcc", _) => Some(Self::Nvcc),
             ("rustc", _) => Some(Self::Rustc),
             ("ninja", _) => Some(Self::Ninja),
@@ -168,8 +169,10 @@ pub fn dispatch() -> Option<ExitCode> {
     let executable = std::env::current_exe().ok()?;
     let role = Role::of(executable.file_name()?.to_str()?)?;
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if role == Role::Sandbox {
-        return Some(sandbox::main(&executable, &args));
+    match role {
+        Role::Sandbox => return Some(sandbox::main(&executable, &args)),
+        Role::Trace => return Some(trace::main(&args)),
+        _ => {}
     }
     let config = find_config(&executable)?;
     let nested = executable.parent().is_some_and(|folder| folder.ends_with(install::NESTED));
@@ -185,7 +188,7 @@ pub fn dispatch() -> Option<ExitCode> {
                 nvcc::run(&config, &install::nested_cxx(folder, &config), args, &environment)
             }
             Role::Host(language) => host::run(&config, language, args, nested, &environment),
-            Role::Sandbox => Ok(FAILED),
+            Role::Sandbox | Role::Trace => Ok(FAILED),
         };
         result.inspect_err(|error| client::refuse(&config, &name, error))
     });
@@ -235,6 +238,7 @@ mod tests {
             ("rustc", Some(Role::Rustc)),
             ("cmake", Some(Role::Cmake)),
             ("sandbox", Some(Role::Sandbox)),
+            ("trace", Some(Role::Trace)),
             ("cc", Some(Role::Host(C))),
             ("aarch64-linux-gnu-gcc", Some(Role::Host(C))),
             ("c++", Some(Role::Host(Cxx))),

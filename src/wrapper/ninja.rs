@@ -1,12 +1,14 @@
 //! ninja: with crosswheel's job number, and a plan told beforehand.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use super::client::{connect, die_with, label};
 use super::cmake::is_trial;
 use super::response::split;
-use super::{Config, WrapperError};
+use super::{Config, Role, WrapperError};
 use crate::actions::protocol::{Request, send};
+use crate::actions::window;
 use crate::environment::Environment;
 use crate::exec::{exit_code, read_inheriting, start_inheriting};
 
@@ -14,6 +16,13 @@ use crate::exec::{exit_code, read_inheriting, start_inheriting};
 const JOBS: [&str; 2] = ["-j", "-l"];
 /// Calls that build nothing.
 const QUERIES: [&str; 5] = ["-t", "-n", "--version", "-h", "--help"];
+
+/// What ninja is about to run.
+struct Plan {
+    labels: Vec<String>,
+    /// Whether all of it asks for leave.
+    only_actions: bool,
+}
 
 pub(super) fn run(
     config: &Config,
@@ -25,16 +34,21 @@ pub(super) fn run(
     let builds = !args.iter().any(|arg| is_query(arg));
     let mut args = without_jobs(args);
     let mut tie = None;
+    let mut jobs = config.jobs.max(1);
     if builds {
         let told = config.socket.as_ref().filter(|_| !is_trial(environment.current_dir()));
         if let Some(socket) = told {
             let stream = connect(socket)?;
             let failed = |source| WrapperError::Server { socket: socket.clone(), source };
-            let labels = plan(config, &args).map_err(fail)?;
-            send(&stream, &Request::Plan { labels }).map_err(failed)?;
+            let plan = plan(config, &args).map_err(fail)?;
+            // Other commands wait for no leave: where there are such, ninja itself counts.
+            if plan.only_actions {
+                jobs = window(jobs);
+            }
+            send(&stream, &Request::Plan { labels: plan.labels }).map_err(failed)?;
             tie = Some(die_with(stream));
         }
-        args.insert(0, format!("-j{}", config.jobs.max(1)).into());
+        args.insert(0, format!("-j{jobs}").into());
     }
     let handle = start_inheriting(ninja, &args, &[]).map_err(fail)?;
     let status = handle.wait().map_err(fail)?.status;
@@ -69,17 +83,34 @@ fn without_jobs(args: Vec<OsString>) -> Vec<OsString> {
 
 /// What ninja is about to run, by a dry run: it reads the build files and looks at times, and
 /// starts nothing. What it says against the build, the real run will say again.
-fn plan(config: &Config, args: &[OsString]) -> std::io::Result<Vec<String>> {
+fn plan(config: &Config, args: &[OsString]) -> std::io::Result<Plan> {
     let mut dry = vec![OsString::from("-n"), "-v".into()];
     dry.extend(args.iter().filter(|arg| *arg != "--quiet").cloned());
     let output = read_inheriting(&config.tools.ninja, &dry)?;
-    Ok(output.lines().filter_map(planned).collect())
+    Ok(Plan {
+        labels: output.lines().filter_map(planned).collect(),
+        only_actions: output.lines().filter_map(command).all(|words| is_action(&words)),
+    })
+}
+
+/// The words of a line of ninja's.
+fn command(line: &str) -> Option<Vec<OsString>> {
+    let (_, command) = line.strip_prefix('[')?.split_once("] ")?;
+    Some(split(command))
+}
+
+/// Whether a command is one call of a wrapper, which waits for leave: CMake writes `: && g++ … && :`
+/// for a link.
+fn is_action(words: &[OsString]) -> bool {
+    let mut commands = words.split(|word| word == "&&").filter(|words| *words != [":"]);
+    let (Some(command), None) = (commands.next(), commands.next()) else { return false };
+    let tool = command.first().and_then(|tool| Path::new(tool).file_name()?.to_str());
+    matches!(tool.and_then(Role::of), Some(Role::Nvcc | Role::Host(_)))
 }
 
 /// The label of `[3/500] /path/g++ -o out.o …`; of a command without an output, its first word.
 fn planned(line: &str) -> Option<String> {
-    let (_, command) = line.strip_prefix('[')?.split_once("] ")?;
-    let words = split(command);
+    let words = command(line)?;
     let mut outputs =
         words.windows(2).filter(|pair| pair[0] == "-o").map(|pair| pair[1].as_os_str());
     Some(label(outputs.next_back().or(words.first().map(OsString::as_os_str))))
@@ -107,6 +138,19 @@ mod tests {
             ("test", false),
         ] {
             assert_eq!(is_query(OsStr::new(arg)), query, "{arg}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_leave_is_told_from_what_does_not() {
+        for (line, action) in [
+            ("[1/2] /t/nvcc -c x.cu -o x.o", true),
+            ("[1/2] : && /t/aarch64-linux-gnu-g++ -shared -o a.so a.o && :", true),
+            ("[1/2] : && /t/g++ -o a && strip a", false),
+            ("[1/2] python generate.py", false),
+            ("[1/2] cd x && /t/g++ -c a.c", false),
+        ] {
+            assert_eq!(is_action(&command(line).unwrap()), action, "{line}");
         }
     }
 

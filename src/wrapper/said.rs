@@ -1,8 +1,7 @@
-//! What a tool says on standard error: handed on as it comes, and remembered where it tells of an
-//! error.
+//! What a tool says: handed on as it comes, and remembered.
 
 use std::collections::VecDeque;
-use std::io::{self, PipeReader, Read as _, Write as _};
+use std::io::{self, PipeReader, Read as _, Write};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -13,41 +12,63 @@ use serde::Deserialize;
 const LINES: usize = 12;
 /// Longer lines are cut: templates have names of many kilobytes.
 const LONGEST: usize = 400;
+/// How many bytes of one stream are remembered.
+const MOST: usize = 4 << 20;
 /// How long a process that the tool left behind may keep its standard error open.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Listens to one tool.
-pub(super) struct Said(Receiver<Lines>);
+pub(super) struct Said(Receiver<Hearing>);
+
+/// What a tool said.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// The first lines that tell of an error, or else the last.
+    pub lines: Vec<String>,
+    /// All of it, where it is no more than [`MOST`] and the stream was closed.
+    pub whole: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct Hearing {
+    lines: Lines,
+    whole: Option<Vec<u8>>,
+}
 
 impl Said {
     /// Begins to hand on.
-    pub(super) fn listen(mut stderr: PipeReader) -> Self {
+    pub(super) fn listen(mut stream: PipeReader, mut to: impl Write + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         thread::spawn(move || {
             let mut lines = Lines::default();
+            let mut whole = Some(Vec::new());
             let mut buffer = vec![0; 16 * 1024];
             loop {
-                match stderr.read(&mut buffer) {
+                match stream.read(&mut buffer) {
                     Ok(0) => break,
                     Ok(n) => {
                         lines.push(&buffer[..n]);
                         // Where nobody reads it any more, the tool still has to end.
-                        let _ = io::stderr().write_all(&buffer[..n]);
+                        let _ = to.write_all(&buffer[..n]).and_then(|()| to.flush());
+                        whole = whole.take_if(|whole| whole.len() + n <= MOST);
+                        if let Some(whole) = &mut whole {
+                            whole.extend_from_slice(&buffer[..n]);
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(_) => break,
                 }
             }
             // Nobody waits where the tool was stopped.
-            let _ = sender.send(lines);
+            let _ = sender.send(Hearing { lines, whole });
         });
         Self(receiver)
     }
 
-    /// When the tool has ended: what it said of its failure, if it failed.
-    pub(super) fn end(self, exit: u8) -> Vec<String> {
-        let lines = self.0.recv_timeout(DRAIN).unwrap_or_default();
-        if exit == 0 { Vec::new() } else { lines.finish() }
+    /// When the tool has ended.
+    pub(super) fn end(self) -> Heard {
+        let Hearing { lines, whole } = self.0.recv_timeout(DRAIN).unwrap_or_default();
+        Heard { lines: lines.finish(), whole }
     }
 }
 

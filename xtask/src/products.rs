@@ -77,6 +77,15 @@ pub fn print(session: &Session, products: &[Product], failures: &[Failure]) {
             seconds(product.wall_ms.saturating_sub(product.busy_ms)),
         );
     }
+    for product in products.iter().filter(|product| product.restored > 0) {
+        eprintln!(
+            "{}: the object cache had {} of {} and saved {:.1} CPU s",
+            product.target,
+            product.restored,
+            product.restored + product.ran,
+            product.saved_ms as f64 / 1000.0,
+        );
+    }
     let received = session.context.registries.http().bytes_received();
     if received > 0 {
         let store = session.context.store.root();

@@ -176,7 +176,7 @@ impl Screen {
         state.running.insert(id, Running { label, bar });
     }
 
-    fn action_finished(&self, state: &mut State, id: u64, wall: Duration, success: bool) {
+    fn action_finished(&self, state: &mut State, id: u64, wall: Duration, verb: &str) {
         let Some(running) = state.running.remove(&id) else { return };
         if let Some(bar) = running.bar {
             bar.finish_and_clear();
@@ -187,8 +187,7 @@ impl Screen {
             bar.set_length(state.planned);
             bar.set_position(state.done);
         }
-        if self.mode == Mode::Lines || self.verbose || !success {
-            let verb = if success { "compiled" } else { "failed" };
+        if self.mode == Mode::Lines || self.verbose || verb == "failed" {
             let State { done, planned, .. } = state;
             let seconds = wall.as_secs_f64();
             self.line(&format!("{verb:>12} {} [{done}/{planned}] {seconds:.1} s", running.label));
@@ -267,8 +266,13 @@ impl Reporter for Screen {
                 self.actions_planned(state, labels.len() as u64, remaining);
             }
             Event::ActionStarted { id, label } => self.action_started(state, id, label),
-            Event::ActionFinished { id, wall, success } => {
-                self.action_finished(state, id, wall, success);
+            Event::ActionFinished { id, wall, success, restored } => {
+                let verb = match (success, restored) {
+                    (false, _) => "failed",
+                    (true, false) => "compiled",
+                    (true, true) => "restored",
+                };
+                self.action_finished(state, id, wall, verb);
                 self.settle_actions(state);
             }
             Event::Note(text) => self.line(&format!("{:>12} {text}", "note")),

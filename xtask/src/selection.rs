@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use crosswheel::cache::Limit;
 use crosswheel::pins::PinRule;
 use crosswheel::report::Event;
 use crosswheel::request::Request;
@@ -94,6 +95,9 @@ pub struct Selection {
     /// How many compilers run at once; as many as there are cores by default
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// How much memory compilers may take together, such as 8G; all that is free by default
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Limit>,
 }
 
 impl Selection {
@@ -130,6 +134,7 @@ impl Selection {
                         local_version: self.local_version.clone(),
                         only: self.only.clone(),
                         jobs: self.jobs,
+                        memory: self.memory.map(|limit| limit.0),
                         ..Options::default()
                     };
                     builds.extend(requests.iter().map(|r| (r.clone(), options.clone())));

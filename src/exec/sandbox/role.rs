@@ -24,13 +24,10 @@ use signal_hook::iterator::Signals;
 
 use super::{Isolation, Namespaces, Spec};
 use crate::exec::tree::kill_descendants;
-use crate::exec::{exit_code, start_inheriting};
+use crate::exec::{FAILED, exit_code, start_inheriting};
 
 /// How every message of this process begins.
 pub(super) const PREFIX: &str = "crosswheel sandbox: ";
-
-/// The exit code where the sandbox itself failed, as env(1) has it.
-const FAILED: u8 = 125;
 
 /// The first argument by which the inner process knows itself; two identifiers follow, the user's
 /// and the group's outside.

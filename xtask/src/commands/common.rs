@@ -125,7 +125,7 @@ pub struct Machine {
 }
 
 /// Where headers are that no component has.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Headers {
     /// Headers of a Python that no component has: a folder or archive with `Python.h`
     #[arg(long, value_name = "X.Y=PATH", value_parser = python_headers)]

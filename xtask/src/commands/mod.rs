@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod build_ext;
 mod build_wheels;
+mod cache;
 mod common;
 mod completions;
 mod fetch;
@@ -54,6 +55,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Shows, measures, checks or cleans the store
     Store(store::Args),
+    /// Shows, checks or cleans the object cache
+    Cache(cache::Args),
     /// Lists and shows toolchains, and uses one by hand
     Toolchain(toolchain::Args),
     /// Imports the torch of a container or a device
@@ -77,6 +80,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Store(args) => store::run(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),
         Command::Torch(args) => torch::run(&args),
         Command::Bench(bench) => bench.run(),

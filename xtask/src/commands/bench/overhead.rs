@@ -1,4 +1,4 @@
-//! `bench`: what crosswheel itself costs.
+//! `bench overhead`: what crosswheel itself costs.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use crosswheel::actions::{CostBook, Server, ServerOptions};
 use crosswheel::exec::{Command, Interrupt};
 use crosswheel::report::Silent;
@@ -14,24 +14,13 @@ use crosswheel::target::Sm;
 use crosswheel::wrapper::{self, Config, Selection, Toolkit, Tools};
 use serde::Serialize;
 
-use super::common::{Format, Session, SessionArgs, print_json};
-
-/// Measures crosswheel's own cost.
-#[derive(Debug, Args)]
-pub struct Bench {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    Overhead(Overhead),
-}
+use super::super::common::{Format, Session, SessionArgs, print_json};
+use super::median;
 
 /// Builds many files with a fake compiler, with and without crosswheel, and prints what one action
 /// costs more.
 #[derive(Debug, Args)]
-struct Overhead {
+pub struct Overhead {
     /// How many files are compiled.
     #[arg(long, default_value_t = 500)]
     actions: usize,
@@ -56,16 +45,15 @@ const FAKE_COMPILER: &str = "#!/bin/sh\n\
     while [ $# -gt 0 ]; do case $1 in -o) out=$2; shift;; esac; shift; done\n\
     : > \"$out\"\n";
 
-impl Bench {
+impl Overhead {
     /// Runs the verb and returns the exit code.
     pub fn run(self) -> anyhow::Result<u8> {
-        let What::Overhead(overhead) = self.what;
-        let ninja = match &overhead.ninja {
+        let ninja = match &self.ninja {
             Some(ninja) => ninja.clone(),
-            None => Session::open(&overhead.session)?.ninja()?,
+            None => Session::open(&self.session)?.ninja()?,
         };
-        let measured = overhead.measure(&ninja)?;
-        match overhead.format {
+        let measured = self.measure(&ninja)?;
+        match self.format {
             Format::Json => print_json(&measured.output())?,
             Format::Text => println!("{measured}"),
         }
@@ -190,6 +178,7 @@ impl Overhead {
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
+            cache: None,
         };
         let tools = folder.join("tools");
         fs_err::create_dir_all(config.tools.cuda.join("bin"))?;
@@ -200,9 +189,12 @@ impl Overhead {
             socket,
             log: folder.join("actions.jsonl"),
             jobs: self.jobs,
+            memory: None,
+            running: None,
             reporter: Arc::new(Silent),
             costs: CostBook::load(&folder.join("costs.json")),
             package: "bench".to_owned(),
+            cache: None,
         };
         let server = Server::start(options).map_err(crosswheel::Error::from)?;
         let wall = self.build(folder, &tools.join("ninja"), &tools.join("cc"))?;
@@ -210,12 +202,6 @@ impl Overhead {
         anyhow::ensure!(recorded == self.actions, "{recorded} actions were recorded");
         Ok(wall)
     }
-}
-
-/// The middle one, or the lower of two.
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[(times.len() - 1) / 2]
 }
 
 #[cfg(test)]

@@ -1,0 +1,250 @@
+//! Leave to start, for all builds of a store together.
+//!
+//! What each build runs stands in a file of the store's folder `running`, which it holds locked as
+//! long as it lives: the file of one that was killed counts no more.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Kernel;
+use super::memory::Usage;
+use super::schedule::{Ask, Machine, Schedule};
+
+/// How often a build that waits looks what others have left.
+const POLL: Duration = Duration::from_millis(250);
+
+/// What a build tells others.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Share {
+    running: usize,
+    /// Bytes that what runs has asked for and not taken yet.
+    outstanding: u64,
+}
+
+/// Where builds tell each other.
+#[derive(Debug)]
+struct Board {
+    folder: PathBuf,
+    own: File,
+    path: PathBuf,
+}
+
+/// Gives leave.
+pub(super) struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+    kernel: Kernel,
+    usage: Usage,
+    began: Instant,
+    /// Where there is none, this build is alone.
+    board: Option<Board>,
+}
+
+struct State {
+    schedule: Schedule,
+    /// The processes of the actions, by identifier.
+    processes: BTreeMap<u64, i32>,
+    next: u64,
+}
+
+/// Leave, which goes back when it is dropped.
+pub(super) struct Leave<'a> {
+    gate: &'a Gate,
+    id: u64,
+}
+
+impl Gate {
+    pub(super) fn new(
+        jobs: usize,
+        limit: Option<u64>,
+        folder: Option<&Path>,
+        usage: Usage,
+    ) -> Self {
+        let (processes, next) = Default::default();
+        let state = State { schedule: Schedule::new(jobs, limit), processes, next };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            kernel: Kernel::default(),
+            usage,
+            began: Instant::now(),
+            board: folder.and_then(|folder| Board::open(folder).ok()),
+        }
+    }
+
+    /// Waits for leave. `process` is the one above the action's processes.
+    pub(super) fn enter(&self, ask: Ask, process: i32) -> Leave<'_> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = state.next;
+        state.next += 1;
+        state.schedule.wait(id, ask, self.began.elapsed());
+        state.processes.insert(id, process);
+        while !state.schedule.is_running(id) {
+            if self.start_some(&mut state) {
+                self.changed.notify_all();
+                continue;
+            }
+            let waited = self.changed.wait_timeout(state, POLL);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Leave { gate: self, id }
+    }
+
+    /// Starts what may start, and says whether something did.
+    fn start_some(&self, state: &mut State) -> bool {
+        let _lock = self.board.as_ref().and_then(|board| lock(&board.folder).ok());
+        let others = self.board.as_ref().map(Board::others).unwrap_or_default();
+        let (free, pressed) = (self.kernel.free(), self.kernel.is_pressed());
+        let mut started = false;
+        loop {
+            let own = state.outstanding(&self.usage);
+            let free = free.saturating_sub(others.outstanding.saturating_add(own));
+            let machine = Machine { others: others.running, free, pressed };
+            if state.schedule.start(self.began.elapsed(), machine).is_none() {
+                break;
+            }
+            started = true;
+        }
+        if started {
+            self.tell(state);
+        }
+        started
+    }
+
+    fn tell(&self, state: &State) {
+        if let Some(board) = &self.board {
+            let running = state.schedule.running();
+            board.tell(Share { running, outstanding: state.outstanding(&self.usage) });
+        }
+    }
+
+    /// Tells others what runs has not taken yet, which becomes less.
+    pub(super) fn refresh(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.schedule.running() > 0 {
+            self.tell(&state);
+        }
+    }
+}
+
+impl State {
+    fn outstanding(&self, usage: &Usage) -> u64 {
+        let missing = |(id, process): (&u64, &i32)| {
+            self.schedule.asked(*id).saturating_sub(usage.now(*process))
+        };
+        self.processes.iter().map(missing).sum()
+    }
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.schedule.end(self.id);
+        state.processes.remove(&self.id);
+        if let Some(board) = self.gate.board.as_ref().filter(|_| state.schedule.running() == 0) {
+            board.tell(Share::default());
+        }
+        self.gate.changed.notify_all();
+    }
+}
+
+impl Board {
+    fn open(folder: &Path) -> std::io::Result<Self> {
+        fs_err::create_dir_all(folder)?;
+        // Until it is locked, it is taken for one of a build that died.
+        let _lock = lock(folder)?;
+        let file = tempfile::Builder::new().prefix("build-").tempfile_in(folder)?;
+        let (own, path) = file.keep().map_err(|error| error.error)?;
+        own.lock()?;
+        Ok(Self { folder: folder.to_owned(), own, path })
+    }
+
+    fn tell(&self, share: Share) {
+        let text = serde_json::to_vec(&share).unwrap_or_default();
+        let mut own = &self.own;
+        // A board that cannot be written makes builds strangers, as they are without one.
+        let _ = own.rewind().and_then(|()| own.set_len(0)).and_then(|()| own.write_all(&text));
+    }
+
+    fn others(&self) -> Share {
+        let mut sum = Share::default();
+        for entry in fs_err::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let is_build = entry.file_name().to_string_lossy().starts_with("build-");
+            if !is_build || path == self.path {
+                continue;
+            }
+            let Ok(mut file) = File::open(&path) else { continue };
+            if file.try_lock_shared().is_ok() {
+                // Its build has ended.
+                let _ = fs_err::remove_file(&path);
+                continue;
+            }
+            let mut text = String::new();
+            let _ = file.read_to_string(&mut text);
+            let share: Share = serde_json::from_str(&text).unwrap_or_default();
+            sum.running += share.running;
+            sum.outstanding = sum.outstanding.saturating_add(share.outstanding);
+        }
+        sum
+    }
+}
+
+/// Decisions of all builds are made one after the other.
+fn lock(folder: &Path) -> std::io::Result<File> {
+    let mut options = fs_err::OpenOptions::new();
+    let file = options.create(true).append(true).open(folder.join("lock"))?.into_parts().0;
+    file.lock()?;
+    Ok(file)
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        let _ = fs_err::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask() -> Ask {
+        Ask { memory: 1 << 20, wall: Duration::from_secs(1), alone: false }
+    }
+
+    #[test]
+    fn builds_of_one_store_share_the_jobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = || Gate::new(2, None, Some(folder.path()), Usage::default());
+        let (first, second) = (gate(), gate());
+        let one = first.enter(ask(), -1);
+        let two = second.enter(ask(), -1);
+        let others = |gate: &Gate| gate.board.as_ref().unwrap().others().running;
+        assert_eq!((others(&first), others(&second)), (1, 1));
+        // The second build has its share, and the two together have all.
+        let mut state = second.state.lock().unwrap();
+        state.schedule.wait(99, ask(), Duration::ZERO);
+        assert!(!second.start_some(&mut state));
+        drop(one);
+        assert_eq!(others(&second), 0);
+        assert!(second.start_some(&mut state));
+        drop(state);
+        drop(two);
+    }
+
+    #[test]
+    fn a_build_that_died_counts_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let share = serde_json::to_vec(&Share { running: 7, outstanding: 7 }).unwrap();
+        fs_err::write(folder.path().join("build-dead"), share).unwrap();
+        let board = Board::open(folder.path()).unwrap();
+        assert_eq!(board.others().running, 0);
+        assert!(!folder.path().join("build-dead").exists());
+    }
+}

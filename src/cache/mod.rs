@@ -1,0 +1,92 @@
+//! The object cache: what a compiler made of the same inputs is not made again.
+//!
+//! In: an action's key, and what the kernel says of the files that it looked at
+//! ([`crate::exec::trace`]). Out: its outputs and what it said, byte for byte. A key ([`key`]) holds
+//! tool, arguments, folder and environment. Beside it stands what the action found at every path
+//! that it asked for, in every pass of every of its processes: contents, folders, and paths at
+//! which nothing was ([`input`]). A result is used only where all of that is so again.
+//!
+//! It holds nothing that cannot be made again, and no action depends on it: what goes wrong here
+//! costs a compile.
+//!
+//! Actions run in a sandbox, which may read the entries and not write them. What is to be kept is
+//! left in the build folder, and the action server, outside, moves it in.
+
+mod input;
+mod key;
+mod objects;
+mod outcome;
+mod scope;
+mod settings;
+mod watch;
+
+pub use input::{Input, State};
+pub(crate) use key::KeyBuilder;
+pub(crate) use objects::Found;
+pub use objects::{Objects, Removed, Stats};
+pub(crate) use outcome::Outcome;
+pub use outcome::Saved;
+pub use scope::Scope;
+pub use settings::{Limit, Settings};
+pub(crate) use watch::Watch;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::Sha256;
+use crate::error::{Class, Diagnose};
+
+/// The cache's folder in a store.
+pub const FOLDER: &str = "objects";
+
+/// What tool wrappers know of the cache. All paths are as the build sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Caching {
+    /// The entries, which the build only reads.
+    pub objects: PathBuf,
+    /// Where it leaves what is to be kept.
+    pub incoming: PathBuf,
+    /// crosswheel under the name `trace`.
+    pub tracer: PathBuf,
+    /// Which files matter.
+    pub scope: Scope,
+}
+
+/// A result that is to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Kept {
+    /// The action's key.
+    pub key: Sha256,
+    /// What its result depends on.
+    pub inputs: Vec<Input>,
+    /// The result's file name among the incoming.
+    pub file: String,
+}
+
+/// Why the cache cannot be used as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// A variable has a value that means nothing.
+    #[error("`{name}`: {reason}")]
+    Setting {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The entries cannot be read or written.
+    #[error("the object cache cannot be read or written")]
+    Io(#[from] std::io::Error),
+}
+
+impl Diagnose for CacheError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Setting { .. } => Class::Usage,
+            Self::Io(_) => Class::Io,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Which paths can change an action's result.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where things are, as the build sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scope {
+    /// The build folder.
+    pub build: PathBuf,
+    /// Folders for temporary files, beside the build folder; each action knows them for itself.
+    #[serde(skip)]
+    pub temporary: Vec<PathBuf>,
+    /// Folders whose content never changes, or changes only with what the key says.
+    pub fixed: Vec<PathBuf>,
+    /// Whether `__DATE__` and `__TIME__` are what the key says; each action knows for itself.
+    #[serde(skip)]
+    pub has_fixed_time: bool,
+}
+
+/// Files of the machine that decide nothing: the index of libraries, of which those that are loaded
+/// are inputs themselves, and the time zone.
+const NEUTRAL: [&str; 2] = ["/etc/ld.so.cache", "/etc/localtime"];
+
+/// Where the kernel tells of itself, and of its devices.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Names in `/proc` and `/dev` by which any file can be had.
+const DETOURS: [&str; 6] = ["cwd", "fd", "root", "stdin", "environ", "map_files"];
+
+impl Scope {
+    /// Whether a path leads to a stream, or to a file by way of a process.
+    pub(super) fn is_special(&self, path: &Path) -> bool {
+        KERNEL.iter().any(|root| path.starts_with(root))
+            && path.iter().any(|name| DETOURS.iter().any(|detour| name == *detour))
+    }
+
+    /// Whether nothing at this path can change what the key does not know.
+    pub(super) fn is_fixed(&self, path: &Path) -> bool {
+        self.is_machines(path) || self.fixed.iter().any(|root| is_below(path, root))
+    }
+
+    /// Whether it is the kernel's, or decides nothing.
+    pub(super) fn is_machines(&self, path: &Path) -> bool {
+        let kernel = KERNEL.iter().any(|root| is_below(path, Path::new(root)));
+        kernel || NEUTRAL.iter().any(|neutral| path == Path::new(neutral))
+    }
+
+    /// Whether it is a folder for temporary files.
+    pub(super) fn is_temporary(&self, path: &Path) -> bool {
+        self.temporary.iter().any(|folder| path == folder)
+    }
+
+    /// Whether results may be written there.
+    pub(super) fn is_writable(&self, path: &Path) -> bool {
+        self.temporary.iter().chain([&self.build]).any(|folder| is_below(path, folder))
+    }
+}
+
+/// Whether a path stays in a folder, however it goes up and down in it: links in such folders lead
+/// nowhere else.
+fn is_below(path: &Path, root: &Path) -> bool {
+    let Ok(rest) = path.strip_prefix(root) else { return false };
+    let mut depth = 0_usize;
+    rest.components().all(|part| match part {
+        Component::Normal(_) => {
+            depth += 1;
+            true
+        }
+        Component::ParentDir if depth > 0 => {
+            depth -= 1;
+            true
+        }
+        Component::CurDir => true,
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope() -> Scope {
+        Scope {
+            build: "/b".into(),
+            temporary: vec!["/tmp".into()],
+            fixed: vec!["/store/components".into(), "/b/tools".into()],
+            has_fixed_time: true,
+        }
+    }
+
+    #[test]
+    fn what_never_changes_is_told_from_what_may() {
+        for (path, fixed) in [
+            ("/store/components/gcc-1/usr/bin/g++", true),
+            ("/store/components/cuda-1/bin/../include/cuda.h", true),
+            ("/store/components/../builds/x.h", false),
+            ("/store/components/a/../../builds/x.h", false),
+            ("/store/builds/x.h", false),
+            ("/b/tools/cuda/include/cuda.h", true),
+            ("/b/tools/../source/a.h", false),
+            ("/b/source/a.h", false),
+            ("/usr/include/stdio.h", false),
+            ("/proc/self/exe", true),
+            ("/etc/ld.so.cache", true),
+        ] {
+            assert_eq!(scope().is_fixed(Path::new(path)), fixed, "{path}");
+        }
+    }
+
+    #[test]
+    fn detours_are_seen() {
+        for (path, special) in [
+            ("/proc/self/cwd/a.h", true),
+            ("/proc/12/fd/3", true),
+            ("/dev/stdin", true),
+            ("/dev/fd/0", true),
+            ("/proc/self/exe", false),
+            ("/dev/null", false),
+            ("/b/source/fd/a.h", false),
+        ] {
+            assert_eq!(scope().is_special(Path::new(path)), special, "{path}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `bench`: what crosswheel costs, and what it saves.
+
+mod cache;
+mod overhead;
+
+use clap::Subcommand;
+
+/// Measures what crosswheel costs and saves.
+#[derive(Debug, clap::Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Overhead(overhead::Overhead),
+    Cache(cache::Cache),
+}
+
+impl Bench {
+    /// Runs the verb and returns the exit code.
+    pub fn run(self) -> anyhow::Result<u8> {
+        match self.what {
+            What::Overhead(overhead) => overhead.run(),
+            What::Cache(cache) => cache.run(),
+        }
+    }
+}
+
+/// The middle one, or the lower of two.
+fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
+    values.sort();
+    values[(values.len() - 1) / 2]
+}
