@@ -336,8 +336,9 @@ mod tests {
         for (args, kind) in [
             ("-c a.cpp -o a.o", Some(Kind::Compile)),
             ("-S a.c", Some(Kind::Compile)),
-            ("-E -x c++ -", Some(Kind::Preprocess)),
-            ("-M a.c", Some(Kind::Preprocess)),
+            ("-E -x c++ - -o a.ii", Some(Kind::Preprocess)),
+            ("-E -x c++ -", None),
+            ("-M a.c", None),
             ("-MD -MF a.d -c a.c", Some(Kind::Compile)),
             ("a.o b.o -shared -o x.so", Some(Kind::Link)),
             ("a.c -o a", Some(Kind::Link)),
