@@ -175,6 +175,7 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
         trees: &fetched.locked.trees,
         wheels: &fetched.wheels,
     };
+    forget_left_out(&folder, asked).map_err(ConfigureError::Io)?;
     let bench = Workbench::create(context, asked, &toolchain, &torch, &folder)?;
     Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, pins, bench })
 }
@@ -337,6 +338,25 @@ impl Workbench {
     pub fn finish(self) -> Finished {
         self.server.finish()
     }
+}
+
+/// Removes what an earlier build installed into setuptools' folders, where other targets are built
+/// now: whatever lies there gets into the wheel. What was compiled stays.
+fn forget_left_out(folder: &BuildFolder, asked: Asked<'_>) -> std::io::Result<()> {
+    let selected = format!("{:?} {:?}", asked.resolved.only, asked.recipe.leave_out);
+    let record = folder.root().join("targets");
+    let before = fs_err::read_to_string(&record).ok();
+    let build = folder.source().join("build");
+    if before.is_some_and(|before| before != selected) && build.is_dir() {
+        for entry in fs_err::read_dir(build)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("lib") {
+                fs_err::remove_dir_all(entry.path())?;
+            }
+        }
+    }
+    fs_err::create_dir_all(folder.root())?;
+    write_changed(&record, &selected)
 }
 
 /// The cmake among the wheels of a build environment, as the build calls it: the project's wheels

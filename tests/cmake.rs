@@ -167,7 +167,7 @@ fn a_commit_comes_from_a_mirror_or_openly_from_elsewhere() {
     assert_eq!(tree["wanted"]["commit"], "0123456789abcdef0123456789abcdef01234567");
 
     drives.substitute("path = \"nowhere\"");
-    drives.build(&[]).fails(2, &["the source `answer`", "nowhere"]);
+    drives.build(&[]).fails(3, &["the source `answer`", "nowhere"]);
     drives.substitute("path = \"answer\"");
     let product = drives.build(&[]).product();
     let tree = &manifest(&product)["resolution"]["trees"][0];

@@ -136,8 +136,8 @@ fn text(context: &Context, wanted: &SourceTree) -> (Option<String>, Option<Strin
         Origin::Path { path } => (Some(folder(path)), None),
         Origin::Git { git, commit } => match context.config.sources.get(git) {
             Some(Substitute { path: Some(path), .. }) => {
-                let text = folder(&context.project.root().join(path));
-                (Some(text.clone()), Some(text))
+                let path = context.project.root().join(path);
+                (Some(folder(&path)), Some(path.display().to_string()))
             }
             Some(Substitute { commit: Some(other), .. }) if other != commit => {
                 let text = format!("git+{git}@{other}");
