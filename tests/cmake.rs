@@ -18,7 +18,7 @@ fn members(product: &Value, package: &str) -> Vec<String> {
     let zip = zip::ZipArchive::new(wheel).unwrap();
     let all = zip.file_names().map(|name| name.unwrap());
     let mut names: Vec<_> =
-        all.filter_map(|n| n.strip_prefix(package)).map(str::to_owned).collect();
+        all.filter_map(|name| Some(name.strip_prefix(package)?.to_owned())).collect();
     names.sort();
     names
 }
@@ -78,13 +78,8 @@ fn a_project_of_scikit_build_core_with_a_kernel_is_built_for_thor() {
         ["__init__.py", "_skbuild.cpython-311-aarch64-linux-gnu.so"]
     );
     // What CMake tried while it was configured is not what the wheel consists of.
-    let made: Vec<_> = manifest(&product)["actions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|action| action["kind"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(made.len(), 3, "{made:?}");
+    let actions = manifest(&product)["actions"].clone();
+    assert_eq!(actions.as_array().unwrap().len(), 3, "{actions}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod python;
 mod registry;
 mod releases;
 mod requests;
+mod rust;
 mod schemas;
 mod scripts;
 mod support;

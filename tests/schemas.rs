@@ -12,9 +12,10 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 18] = [
+const VERBS: [(&str, &[&str]); 19] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
+    ("build-ext", &["product"]),
     ("build-wheels", &["product", "plan"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),

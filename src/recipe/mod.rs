@@ -36,6 +36,9 @@ pub struct Recipe {
     /// Targets of CMake that are not built.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leave_out: Vec<String>,
+    /// Whether the package's crates are left out, which it can be built without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_rust: bool,
     /// Source trees that the build needs beside the package's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceTree>,

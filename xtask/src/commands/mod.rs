@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 mod audit;
 mod bench;
+mod build_ext;
 mod build_wheels;
 mod common;
 mod completions;
@@ -33,6 +34,8 @@ pub struct Cli {
 enum Command {
     /// Builds wheels for a target machine
     BuildWheels(build_wheels::Args),
+    /// Builds the shared library of a plain crate for a target machine
+    BuildExt(build_ext::Args),
     /// Gets everything that a later build without a network needs
     Fetch(fetch::Args),
     /// Builds a wheel again from its manifest, and compares
@@ -64,6 +67,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::BuildWheels(args) => build_wheels::run(&args),
+        Command::BuildExt(args) => build_ext::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Pins(args) => pins::run(&args),
