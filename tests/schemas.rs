@@ -12,9 +12,10 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 16] = [
+const VERBS: [(&str, &[&str]); 17] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
+    ("bench rebuild", &["bench-rebuild"]),
     ("build-wheels", &["product", "plan"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),

@@ -14,6 +14,7 @@ use crosswheel::target::Sm;
 use crosswheel::wrapper::{self, Config, Selection, Toolkit, Tools};
 use serde::Serialize;
 
+use super::bench_rebuild::Rebuild;
 use super::common::{Format, Session, SessionArgs, print_json};
 
 /// Measures crosswheel's own cost.
@@ -26,6 +27,7 @@ pub struct Bench {
 #[derive(Debug, Subcommand)]
 enum What {
     Overhead(Overhead),
+    Rebuild(Box<Rebuild>),
 }
 
 /// Builds many files with a fake compiler, with and without crosswheel, and prints what one action
@@ -59,7 +61,10 @@ const FAKE_COMPILER: &str = "#!/bin/sh\n\
 impl Bench {
     /// Runs the verb and returns the exit code.
     pub fn run(self) -> anyhow::Result<u8> {
-        let What::Overhead(overhead) = self.what;
+        let overhead = match self.what {
+            What::Overhead(overhead) => overhead,
+            What::Rebuild(rebuild) => return rebuild.run(),
+        };
         let ninja = match &overhead.ninja {
             Some(ninja) => ninja.clone(),
             None => Session::open(&overhead.session)?.ninja()?,

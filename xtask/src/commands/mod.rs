@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 mod audit;
 mod bench;
+mod bench_rebuild;
 mod build_wheels;
 mod common;
 mod completions;
