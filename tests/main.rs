@@ -11,6 +11,7 @@ mod faults;
 mod full;
 mod oddities;
 mod package;
+mod patches;
 mod properties;
 mod prove;
 mod python;

@@ -12,13 +12,17 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 17] = [
+const VERBS: [(&str, &[&str]); 21] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
     ("bench rebuild", &["bench-rebuild"]),
     ("build-wheels", &["product", "plan"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),
+    ("patch check", &["patch-check"]),
+    ("patch list", &["patch-list"]),
+    ("patch refresh", &["patch-refresh"]),
+    ("patch status", &["patch-status"]),
     ("pins", &["pins"]),
     ("prove", &["prove"]),
     ("store gc", &["store"]),
