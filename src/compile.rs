@@ -1,5 +1,6 @@
 //! Compile: runs the backend, whose compilers are crosswheel's wrappers.
 
+mod cmake;
 mod missing_header;
 
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -17,6 +18,7 @@ use crate::context::Context;
 use crate::exec::Isolation;
 use crate::lock::Locked;
 use crate::pins::Pin;
+use crate::recipe;
 use crate::report::{Event, Step};
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
@@ -83,7 +85,10 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         Err(error) => {
             let log = log_from(&folder.log(), logged).map_err(ConfigureError::Io)?;
             let detector = context.cuda_libraries()?.detector()?;
-            return Err(MissingHeader::explain(error, &log, &detector));
+            let package = locked.identity.name.as_deref().and_then(recipe::folder_name);
+            let package = package.as_deref().unwrap_or("<package>");
+            let error = MissingHeader::explain(error, &log, &detector);
+            return Err(cmake::explain(error, &log, package));
         }
     };
     if let Some(error) = now.unlogged {

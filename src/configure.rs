@@ -246,7 +246,10 @@ impl Workbench {
         let wrapped = wrapped(toolchain, &tools, view);
         let trees = Trees { locked: trees, folder: view.inside(&folder.trees()) };
         let project = cmake::Project {
-            roots: vec![view.inside(&torch.python_path), view.inside(folder.root())],
+            // Links lead from the build folder into the store, and CMake follows some of them.
+            roots: [folder.root(), &torch.python_path, context.store.root()]
+                .map(|root| view.inside(root))
+                .into(),
             cache: trees.cache(recipe),
         };
         let toolchain_file = folder.toolchain_file();
@@ -355,7 +358,11 @@ impl Trees<'_> {
     /// The entries of CMake's cache: the recipe's, and where the sources are that no variable
     /// tells of. What the package would fetch while it is configured, and nobody named, is an error.
     fn cache(&self, recipe: &Recipe) -> BTreeMap<String, String> {
-        let mut cache = BTreeMap::from([("FETCHCONTENT_FULLY_DISCONNECTED".into(), "ON".into())]);
+        let mut cache = BTreeMap::from([
+            ("FETCHCONTENT_FULLY_DISCONNECTED".into(), "ON".into()),
+            // Older projects would be told of it by a warning.
+            ("CMAKE_POLICY_DEFAULT_CMP0170".into(), "NEW".into()),
+        ]);
         for tree in self.locked.iter().filter(|tree| tree.wanted.variable.is_none()) {
             let name = format!("FETCHCONTENT_SOURCE_DIR_{}", tree.wanted.name.to_uppercase());
             cache.insert(name, self.folder.join(tree.folder()).display().to_string());

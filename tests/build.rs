@@ -34,6 +34,12 @@ pub fn sass(file: &Value) -> Vec<String> {
 /// Asserts what every wheel for Thor must be: one module, for its processor and GPU alone.
 #[track_caller]
 pub fn assert_fits_thor(wheel: &Path) {
+    assert_fits_thor_as(wheel, &["libcudart.so.13", "libc10.so"]);
+}
+
+/// The same of a module that needs these libraries.
+#[track_caller]
+pub fn assert_fits_thor_as(wheel: &Path, libraries: &[&str]) {
     let report = audit(wheel, "thor");
     let files = report["files"].as_array().unwrap();
     assert_eq!(files.len(), 1, "{files:?}");
@@ -41,7 +47,7 @@ pub fn assert_fits_thor(wheel: &Path) {
     assert_eq!(files[0]["machine"], 183);
     assert_eq!(sass(&files[0]), ["sm_110"]);
     let needed = strings(&files[0]["needed"]);
-    assert!(needed.contains(&"libcudart.so.13") && needed.contains(&"libc10.so"), "{needed:?}");
+    assert!(libraries.iter().all(|library| needed.contains(library)), "{needed:?}");
     assert!(strings(&report["fits_targets"]).contains(&"thor"), "{}", report["fits_targets"]);
 }
 

@@ -4,6 +4,7 @@ mod archives;
 mod audit;
 mod build;
 mod cli;
+mod cmake;
 mod cuda_libraries;
 mod disk;
 mod distutils;

@@ -140,7 +140,11 @@ impl Collected {
                 self.0.insert(Entry { sha256, size, name, role: Role::Archive }, path.clone());
                 return Ok(());
             }
-            Source::Folder { path, digest } => (path.clone(), Role::Folder { digest: *digest }),
+            Source::Folder { path, digest } => {
+                let bundled = context.store.tree(digest);
+                let tree = if path.exists() { path.clone() } else { bundled };
+                (tree, Role::Folder { digest: *digest })
+            }
             Source::Git { url, commit, digest } => {
                 let tree = git::tree(context, url, commit, *digest)?;
                 let (url, commit, digest) = (url.clone(), commit.clone(), *digest);

@@ -98,10 +98,13 @@ pub fn patched_tree(
     patches: impl FnOnce(&Path) -> Result<Vec<Patch>>,
     plan: impl FnOnce(&Path) -> Result<Plan>,
 ) -> Result<Vec<Pin>> {
-    if let Source::Folder { path, .. } = source {
-        patches(path)?;
-        let plan = plan(path)?;
-        patch::sync_tree(path, tree, &plan.files).map_err(FetchError)?;
+    if let Source::Folder { path, digest } = source {
+        // Of a folder on another machine a bundle may have brought the files.
+        let bundled = context.store.tree(digest);
+        let folder = if !path.exists() && bundled.is_dir() { &bundled } else { path };
+        patches(folder)?;
+        let plan = plan(folder)?;
+        patch::sync_tree(folder, tree, &plan.files).map_err(FetchError)?;
         return Ok(plan.changes());
     }
     // Written before the tree has its name: one without it is of an older crosswheel.

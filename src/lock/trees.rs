@@ -91,16 +91,16 @@ pub(super) fn lock(
 ) -> Result<Vec<LockedTree>> {
     let patches = context.project.patches().join(package.unwrap_or_default());
     let lock = |wanted: &SourceTree| {
-        let (request, instead) = request(context, wanted, &patches)?;
+        let (request, instead) = text(context, wanted);
         let same = |tree: &&LockedTree| tree.wanted == *wanted && tree.instead == instead;
-        if let Some(tree) = known.iter().find(same) {
-            let current = tree.source.as_ref().map(is_current).transpose();
-            if current.is_ok_and(|current| current != Some(false)) {
-                return Ok(tree.clone());
-            }
+        if let Some(tree) = known.iter().find(same).filter(|tree| is_there(context, tree)) {
+            return Ok(tree.clone());
         }
-        let source = request.map(|request| source::lock(context, &request)).transpose();
-        let source = source.map_err(|source| missing(wanted, source))?;
+        let lock = |text: String| {
+            let request = Request::parse(&text, &patches).map_err(crate::Error::from)?;
+            source::lock(context, &request)
+        };
+        let source = request.map(lock).transpose().map_err(|source| missing(wanted, source))?;
         Ok(LockedTree { wanted: wanted.clone(), instead, source })
     };
     recipe.sources.iter().map(lock).collect()
@@ -114,34 +114,36 @@ fn missing(wanted: &SourceTree, source: crate::Error) -> crate::Error {
     TreeError::Missing { name: wanted.name.clone(), git, source }.into()
 }
 
-/// What is asked for, and how it is called where it is another than the recipe's.
-fn request(
-    context: &Context,
-    wanted: &SourceTree,
-    patches: &Path,
-) -> Result<(Option<Request>, Option<String>)> {
-    let parse = |text: &str, folder: &Path| {
-        Request::parse(text, folder).map_err(|error| missing(wanted, error.into()))
-    };
-    let git = |url: &str, commit: &str| parse(&format!("git+{url}@{commit}"), patches);
-    Ok(match &wanted.origin {
+/// Whether a tree can still be had as it was locked: of folders, where it lies or in the store.
+fn is_there(context: &Context, tree: &LockedTree) -> bool {
+    match &tree.source {
+        None => true,
+        Some(Source::Folder { path, digest }) if !path.exists() => {
+            context.store.tree(digest).is_dir()
+        }
+        Some(source) => is_current(source).unwrap_or(false),
+    }
+}
+
+/// What is asked for, as a request, and the same where it is another than the recipe's. Of paths
+/// nothing is resolved: they may be those of the machine that wrote a bundle.
+fn text(context: &Context, wanted: &SourceTree) -> (Option<String>, Option<String>) {
+    // With a slash it is a path, whatever its name is.
+    let folder = |path: &Path| format!("{}/", path.display());
+    match &wanted.origin {
         Origin::Empty { .. } => (None, None),
-        Origin::Pypi { pypi } => (Some(parse(pypi, patches)?), None),
-        // With a slash it is a path, whatever its name is.
-        Origin::Path { path } => (Some(parse(&format!("{}/", path.display()), patches)?), None),
-        Origin::Git { git: url, commit } => match context.config.sources.get(url) {
+        Origin::Pypi { pypi } => (Some(pypi.clone()), None),
+        Origin::Path { path } => (Some(folder(path)), None),
+        Origin::Git { git, commit } => match context.config.sources.get(git) {
             Some(Substitute { path: Some(path), .. }) => {
-                let path = context.project.root().join(path);
-                let request = parse(&format!("{}/", path.display()), patches)?;
-                let instead = request.to_string();
-                (Some(request), Some(instead))
+                let text = folder(&context.project.root().join(path));
+                (Some(text.clone()), Some(text))
             }
             Some(Substitute { commit: Some(other), .. }) if other != commit => {
-                let request = git(url, other)?;
-                let instead = request.to_string();
-                (Some(request), Some(instead))
+                let text = format!("git+{git}@{other}");
+                (Some(text.clone()), Some(text))
             }
-            _ => (Some(git(url, commit)?), None),
+            _ => (Some(format!("git+{git}@{commit}")), None),
         },
-    })
+    }
 }

@@ -43,7 +43,6 @@ impl Toolchain {
             ("CMAKE_CUDA_FLAGS_INIT", format!("-Xcompiler=--sysroot={}", self.sysroot.display())),
             ("CMAKE_EXE_LINKER_FLAGS_INIT", ALLOW_UNDEFINED.to_owned()),
             ("CUDAToolkit_ROOT", path(&self.cuda)),
-            ("CMAKE_MAKE_PROGRAM", path(&self.ninja)),
             // Programs are the build machine's; the rest is the target's.
             ("CMAKE_FIND_ROOT_PATH", list(&roots)),
             ("CMAKE_FIND_ROOT_PATH_MODE_PROGRAM", "NEVER".to_owned()),
@@ -57,12 +56,18 @@ impl Toolchain {
         for (name, value) in settings {
             let _ = writeln!(text, "set({name} {})", quoted(&value));
         }
-        // FindPython's two generations, and what came before.
-        let python = ["Python_INCLUDE_DIR", "Python3_INCLUDE_DIR", "PYTHON_INCLUDE_DIR"];
         let include = list(&self.target_python.include);
-        let python = python.map(|name| (name.to_owned(), include.clone()));
-        for (name, value) in python.iter().map(|(n, v)| (n, v)).chain(&project.cache) {
-            let _ = writeln!(text, "set({name} {} CACHE STRING \"\")", quoted(value));
+        let mut cache = BTreeMap::from([
+            // Trial compiles take it from there alone.
+            ("CMAKE_MAKE_PROGRAM", path(&self.ninja)),
+            // FindPython's two generations, and what came before.
+            ("Python_INCLUDE_DIR", include.clone()),
+            ("Python3_INCLUDE_DIR", include.clone()),
+            ("PYTHON_INCLUDE_DIR", include),
+        ]);
+        cache.extend(project.cache.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        for (name, value) in cache {
+            let _ = writeln!(text, "set({name} {} CACHE STRING \"\")", quoted(&value));
         }
         text
     }

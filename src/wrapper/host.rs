@@ -125,7 +125,10 @@ fn call<'a>(
     if kind == Some(Kind::Link) {
         args.extend(config.link_flags.iter().map(OsString::from));
     }
-    let subject = kind.filter(|_| !nested).map(|kind| Subject {
+    // What is preprocessed to be read by who asks makes nothing.
+    let printed = line.output.as_deref().is_none_or(|output| output == "-");
+    let made = kind.filter(|kind| !nested && !(*kind == Kind::Preprocess && printed));
+    let subject = made.map(|kind| Subject {
         kind,
         source: line.sources.into_iter().next(),
         output: line.output,

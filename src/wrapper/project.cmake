@@ -1,12 +1,6 @@
 # What every project is told before it enables its first language, by way of
 # CMAKE_PROJECT_TOP_LEVEL_INCLUDES (CMake 3.24).
 
-# FindPython would want an emulator for the Python that it asks. The one that it finds runs here and
-# answers as the target's.
-if(POLICY CMP0190)
-  cmake_policy(SET CMP0190 OLD)
-endif()
-
 # A source that would be fetched, and that no recipe names.
 function(crosswheel_check_source name)
   cmake_parse_arguments(PARSE_ARGV 1 SOURCE "" "GIT_REPOSITORY;GIT_TAG;URL;SOURCE_DIR" "")
@@ -25,8 +19,12 @@ macro(crosswheel_provide method name)
   if("${method}" STREQUAL "FETCHCONTENT_MAKEAVAILABLE_SERIAL")
     crosswheel_check_source(${name} ${ARGN})
   elseif("${name}" MATCHES "^Python[23]?$")
-    # By the policies of this file.
+    # FindPython asks no Python of another machine, and wants an emulator for it (CMP0190). The one
+    # of the build environment runs here and answers as the target's.
+    set(crosswheel_crosscompiling "${CMAKE_CROSSCOMPILING}")
+    set(CMAKE_CROSSCOMPILING FALSE)
     find_package(${name} ${ARGN} BYPASS_PROVIDER)
+    set(CMAKE_CROSSCOMPILING "${crosswheel_crosscompiling}")
   endif()
 endmacro()
 
