@@ -1,6 +1,7 @@
 //! Projects that build with CMake, by scikit-build-core or by a setup.py of their own, with the
 //! real CMake of the index.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -17,8 +18,8 @@ fn members(product: &Value, package: &str) -> Vec<String> {
     let wheel = fs_err::File::open(product["wheel"].as_str().unwrap()).unwrap();
     let zip = zip::ZipArchive::new(wheel).unwrap();
     let all = zip.file_names().map(|name| name.unwrap());
-    let mut names: Vec<_> =
-        all.filter_map(|n| n.strip_prefix(package)).map(str::to_owned).collect();
+    let below = |name: Cow<'_, str>| name.strip_prefix(package).map(str::to_owned);
+    let mut names: Vec<_> = all.filter_map(below).collect();
     names.sort();
     names
 }

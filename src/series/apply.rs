@@ -215,16 +215,18 @@ impl Trial {
 
     /// Writes it to the disk.
     pub fn write(&self) -> io::Result<()> {
-        // What is gone may have been in the way, a link where a folder will be.
-        for (path, node) in &self.changed {
-            match fs_err::remove_file(self.root.join(path)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ if node.is_none() => self.remove_empty_folders(path),
-                _ => {}
-            }
+        let remove = |path: &Path| match fs_err::remove_file(self.root.join(path)) {
+            Err(error) if !is_absence(&error) => Err(error),
+            _ => Ok(()),
+        };
+        // What is gone may have been in the way: a link, or a file, where a folder will be.
+        for (path, _) in self.changed.iter().filter(|(_, node)| node.is_none()) {
+            remove(path)?;
+            self.remove_empty_folders(path);
         }
         for (path, node) in &self.changed {
             let Some(node) = node else { continue };
+            remove(path)?;
             let path = self.root.join(path);
             if let Some(folder) = path.parent() {
                 fs_err::create_dir_all(folder)?;
