@@ -30,6 +30,7 @@ pub mod context;
 pub mod environment;
 pub mod error;
 pub mod exec;
+pub mod extension;
 pub mod fetch;
 pub mod git;
 pub mod lock;

@@ -118,8 +118,8 @@ pub struct GivenHeaders {
     pub digest: Sha256,
 }
 
-/// The wheel.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The wheel, or the shared library that a plain crate makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WheelEntry {
     /// Its file name.
     pub file: String,
@@ -175,7 +175,7 @@ impl Diagnose for ManifestError {
 
 impl Manifest {
     /// The record of a build.
-    pub fn new(built: &Built, packaged: &Packaged, audit: Report) -> Self {
+    pub fn new(built: &Built, packaged: &Packaged, wheel: WheelEntry, audit: Report) -> Self {
         let locked = &built.locked;
         let mut audit = audit;
         audit.inspection.path = packaged.name.to_string().into();
@@ -183,11 +183,7 @@ impl Manifest {
             schema_version: SCHEMA_VERSION,
             crosswheel: env!("CARGO_PKG_VERSION"),
             inputs: locked.digest(),
-            wheel: WheelEntry {
-                file: packaged.name.to_string(),
-                size: packaged.size,
-                sha256: packaged.sha256,
-            },
+            wheel,
             request: locked.resolved.request.to_string(),
             source: locked.source.clone(),
             recipe: locked.recipe.clone(),

@@ -46,7 +46,7 @@ pub fn patch(context: &Context, fetched: Fetched, folder: BuildFolder) -> Result
     for tree in &fetched.locked.trees {
         further_tree(context, tree, &folder.trees())?;
     }
-    let project = Project::read(&folder.source())?;
+    let project = Project::of(&resolved.request, &folder.source())?;
     Ok(Patched { fetched, folder, system: project.build_system, pins })
 }
 

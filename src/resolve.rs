@@ -112,7 +112,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
     let variant = variant(context, &target, &options.only)?;
     let (python, headers) = python(context, &target, options)?;
     let torch = options.torch.as_deref().unwrap_or(&target.torch);
-    let torch = TorchSource::parse(torch, context.environment.current_dir())?;
+    let torch = context.torch_source(torch)?;
     let time = ArchiveTime::from_source_date_epoch(context.environment.text("SOURCE_DATE_EPOCH"))?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     Ok(Resolved {

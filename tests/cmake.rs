@@ -1,7 +1,6 @@
 //! Projects that build with CMake, by scikit-build-core or by a setup.py of their own, with the
 //! real CMake of the index.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -18,8 +17,8 @@ fn members(product: &Value, package: &str) -> Vec<String> {
     let wheel = fs_err::File::open(product["wheel"].as_str().unwrap()).unwrap();
     let zip = zip::ZipArchive::new(wheel).unwrap();
     let all = zip.file_names().map(|name| name.unwrap());
-    let below = |name: Cow<'_, str>| name.strip_prefix(package).map(str::to_owned);
-    let mut names: Vec<_> = all.filter_map(below).collect();
+    let mut names: Vec<_> =
+        all.filter_map(|name| Some(name.strip_prefix(package)?.to_owned())).collect();
     names.sort();
     names
 }
@@ -79,13 +78,8 @@ fn a_project_of_scikit_build_core_with_a_kernel_is_built_for_thor() {
         ["__init__.py", "_skbuild.cpython-311-aarch64-linux-gnu.so"]
     );
     // What CMake tried while it was configured is not what the wheel consists of.
-    let made: Vec<_> = manifest(&product)["actions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|action| action["kind"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(made.len(), 3, "{made:?}");
+    let actions = manifest(&product)["actions"].clone();
+    assert_eq!(actions.as_array().unwrap().len(), 3, "{actions}");
 }
 
 #[test]

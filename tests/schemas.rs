@@ -12,10 +12,11 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 21] = [
+const VERBS: [(&str, &[&str]); 24] = [
     ("audit", &["audit"]),
     ("bench overhead", &["bench"]),
     ("bench rebuild", &["bench-rebuild"]),
+    ("build-ext", &["product"]),
     ("build-wheels", &["product", "plan"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),
@@ -33,6 +34,8 @@ const VERBS: [(&str, &[&str]); 21] = [
     ("toolchain list", &["toolchain-list"]),
     ("toolchain lock", &["toolchain-lock"]),
     ("toolchain show", &["toolchain-show"]),
+    ("torch import", &["torch"]),
+    ("torch list", &["torch"]),
     ("verify", &["verify"]),
 ];
 

@@ -40,11 +40,16 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(error) => write!(
-                f,
-                "the NVIDIA driver is missing: `{LIBRARY}` cannot be loaded ({error}); a container \
-                 gets the machine's by `--gpus all` or `--runtime nvidia`"
-            ),
+            Self::Missing(error) => {
+                // dlopen's own words, where there are any.
+                let words = std::error::Error::source(error).map(ToString::to_string);
+                let words = words.unwrap_or_else(|| error.to_string());
+                write!(
+                    f,
+                    "the NVIDIA driver is missing: `{LIBRARY}` cannot be loaded ({words}); a \
+                     container gets the machine's by `--gpus all` or `--runtime nvidia`"
+                )
+            }
             Self::Failed { function, code, words } => {
                 write!(f, "the NVIDIA driver does not work: `{function}` failed: {words} ({code})")
             }

@@ -108,7 +108,8 @@ pub fn patched_tree(
         return Ok(plan.changes());
     }
     // Written before the tree has its name: one without it is of an older crosswheel.
-    let record = tree.with_extension("pins.json");
+    let mut record = tree.as_os_str().to_owned();
+    record.push(".pins.json");
     if tree.exists() {
         let recorded = fs_err::read(&record).ok();
         if let Some(pins) = recorded.and_then(|text| serde_json::from_slice(&text).ok()) {

@@ -143,7 +143,11 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let (package, recipe, patches) = package(context, &resolved, &torch)?;
     let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
     let compiler = || Compiler::choose(context, resolved.target.arch);
-    let rust = package.rust.clone().map(|crates| RustInputs { compiler: compiler(), crates });
+    let rust = package
+        .rust
+        .clone()
+        .filter(|_| !recipe.without_rust)
+        .map(|crates| RustInputs { compiler: compiler(), crates });
     let request = toolchain_request(&resolved, &libraries, rust.as_ref());
     let headers = request.headers_digest()?;
     let (toolchain, symbols) =
@@ -178,7 +182,9 @@ fn package(
     for locked in &found {
         let recipe = find_recipe(context, resolved, &locked.identity)?;
         // One from before crates were locked lacks them.
-        let whole = locked.rust.is_some() || !rust::is_driven_by(&locked.requirement);
+        let wanted =
+            !recipe.without_rust && rust::is_driven(&resolved.request, &locked.requirement);
+        let whole = locked.rust.is_some() || !wanted;
         let patches = series::lock(context, &locked.source, &locked.identity)?;
         let decides = (recipe.requirements_digest(), series::digest_of(&patches));
         if whole && decides == (locked.recipe, locked.patches) {

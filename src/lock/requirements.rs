@@ -127,7 +127,7 @@ fn discover_in(
     // The tree as it came tells what it is, and that which recipe and patches change it.
     let found = OnceCell::new();
     let patches = |tree: &Path| {
-        let identity = Identity::of(source, &Project::read(tree)?);
+        let identity = Identity::of(source, &Project::of(&resolved.request, tree)?);
         let recipe = find_recipe(context, resolved, &identity)?;
         let patches = series::lock(context, source, &identity)?;
         found.get_or_init(|| (identity, recipe, patches.clone()));
@@ -140,7 +140,7 @@ fn discover_in(
     patched_tree(context, source, &folder.source(), patches, plan)?;
     let found = found.into_inner();
     let (identity, recipe, patches) = found.expect("a tree in a folder of its own is made anew");
-    let project = Project::read(&folder.source())?;
+    let project = Project::of(&resolved.request, &folder.source())?;
     let cuda = cuda_headers(context, &folder.source())?;
     let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
     let request = toolchain_request(resolved, &libraries, None);
@@ -149,7 +149,8 @@ fn discover_in(
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
     drop(step);
-    let crates = rust::is_driven_by(&wheels).then(|| rust::lock(context, &folder.source()));
+    let wanted = !recipe.without_rust && rust::is_driven(&resolved.request, &wheels);
+    let crates = wanted.then(|| rust::lock(context, &folder.source()));
     Ok(Discovered { identity, recipe, patches, cuda, wheels, crates: crates.transpose()? })
 }
 

@@ -53,7 +53,9 @@ fn full_version(
 
 fn has_to_do_with_torch(inspection: &Inspection) -> bool {
     let requires = inspection.wheel.iter().flat_map(|wheel| &wheel.requires);
-    let mut names = requires.map(|r| r.split(|c: char| !c.is_ascii_alphanumeric()).next());
+    // What is only wanted with an extra is another's to install.
+    let always = requires.filter(|r| !r.contains("extra =="));
+    let mut names = always.map(|r| r.split(|c: char| !c.is_ascii_alphanumeric()).next());
     let mut needed = inspection.files.iter().flat_map(|file| &file.elf.needed);
     names.any(|name| name == Some("torch"))
         || needed.any(|library| library.starts_with("libtorch") || library.starts_with("libc10"))

@@ -28,10 +28,24 @@ impl Setting<'_> {
         self.rules.iter().find(|rule| rule.name == site.name)?.policy.as_ref()
     }
 
+    /// Whether nothing on the target may ever ask for it.
+    fn may_be_unread(&self, site: &Site) -> bool {
+        let optional = match &site.form {
+            Form::Requirement { parsed, .. } => self.is_optional(parsed),
+            _ => false,
+        };
+        site.place == Place::Perhaps || optional
+    }
+
     /// Whether a requirement applies on the target, with whatever extras.
     pub(super) fn applies(&self, requirement: &Requirement) -> bool {
         let marker = requirement.marker.clone().simplify_extras_with(|_| true);
         marker.evaluate(self.markers, &[])
+    }
+
+    /// Whether it applies only where somebody asks for an extra.
+    pub(super) fn is_optional(&self, requirement: &Requirement) -> bool {
+        !requirement.evaluate_markers(self.markers, &[])
     }
 }
 
@@ -96,7 +110,7 @@ pub fn plan(tree: &Path, setting: &Setting<'_>) -> Result<Plan, PinError> {
                 }
                 // What nobody asked for and perhaps nothing reads is only told.
                 Outcome::Refused(why)
-                    if site.place == Place::Perhaps && setting.policy(site).is_none() =>
+                    if setting.may_be_unread(site) && setting.policy(site).is_none() =>
                 {
                     plan.pins.push(stays(why));
                 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::str::FromStr as _;
 
 use pep508_rs::PackageName;
-use walkdir::WalkDir;
 
 use super::literal;
 use super::site::{Form, Place, Site, Tree, folder_of, joined};
 use super::target::FAMILY;
 use super::{PinError, PinRule, fields, listed, pyproject, script, setup_cfg};
+use crate::patch::files_of;
 
 /// A file and its places, in the order in which they stand.
 #[derive(Debug)]
@@ -103,10 +103,8 @@ impl Scan<'_> {
 
     /// Requirements files by their names, and those that others name, through all includes.
     fn requirements(&mut self, root: &Path) -> Result<(), PinError> {
-        for entry in WalkDir::new(root).sort_by_file_name() {
-            let entry = entry.map_err(std::io::Error::from)?;
-            let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            if let Some(path) = relative.to_str().filter(|path| is_list(path)) {
+        for path in files_of(root)? {
+            if let Some(path) = path.to_str().filter(|path| is_list(path)) {
                 self.queue.push((path.to_owned(), Place::Perhaps));
             }
         }

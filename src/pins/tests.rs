@@ -85,6 +85,7 @@ fn what_is_right_or_not_for_the_target_is_left_alone() {
         ("requirements.txt", "torch==2.9.1+cpu\ntorchvision==0.24.1\n"),
         ("requirements.txt", "torch==2.9.1+cu128\n"),
         ("requirements/rocm.txt", "torch==2.9.1\n"),
+        ("PKG-INFO", "Name: x\nRequires-Dist: torch==2.9.1+cu128; extra == 'cu12'\n"),
         ("setup.py", "x = \"torch==2.9.1 is needed\"\ny = f'torch=={version}'\n"),
         ("docs/torch.txt", "torch==2.9.1\n"),
     ] {
@@ -261,6 +262,12 @@ fn a_wheel_requires_what_its_abi_needs() {
             "2.14.0",
             Abi::Minor,
             "torch==2.9.1; sys_platform == 'win32'",
+        ),
+        (
+            "torch==2.12.0+cu126; extra == 'cu12'",
+            "2.14.0",
+            Abi::Minor,
+            "torch==2.12.0+cu126; extra == 'cu12'",
         ),
         ("torchvision==0.24.1", "2.9.0", Abi::Minor, "torchvision>=0.24,<0.25"),
         ("torchvision", "2.9.0", Abi::Minor, "torchvision"),

@@ -91,6 +91,7 @@ pub(super) fn decided(
                 edits.push((whole.clone().unwrap_or(site.span.clone()), String::new()));
                 pins.push(pin(None, why));
             }
+            Decision::Refused(_) if policy.is_none() && setting.is_optional(parsed) => {}
             Decision::Refused(why) => {
                 refused.push((format!("{METADATA}:{line}"), site.text.clone(), why));
             }

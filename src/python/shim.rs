@@ -10,8 +10,9 @@ use crate::artifact::Sha256;
 pub const PACKAGE: &str = "_crosswheel";
 
 /// The package's files.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("__init__.py", include_str!("shim/__init__.py")),
+    ("cargo.py", include_str!("shim/cargo.py")),
     ("compiles.py", include_str!("shim/compiles.py")),
     ("hook.py", include_str!("shim/hook.py")),
     ("patches.py", include_str!("shim/patches.py")),

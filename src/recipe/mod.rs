@@ -36,6 +36,9 @@ pub struct Recipe {
     /// Targets of CMake that are not built.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leave_out: Vec<String>,
+    /// Whether the package's crates are left out, which it can be built without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_rust: bool,
     /// Source trees that the build needs beside the package's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceTree>,
@@ -374,6 +377,43 @@ environment = { B = "sbsa" }
         let b = ("b".to_owned(), Origin::Pypi { pypi: "b==1".into() });
         assert_eq!(names("thor"), [("a".to_owned(), git), b.clone()]);
         assert_eq!(names("sbsa"), [b, ("a".to_owned(), Origin::Empty { empty: "why".into() })]);
+    }
+
+    #[test]
+    fn pins_are_layered_by_package() {
+        let text = "[[pin]]\nname = 'Torch'\npolicy = 'target'\n[[pin]]\nname = 'numpy'\npolicy = '>=1.26'\n\
+                    [[version]]\nwhen = '>=2'\n[[version.pin]]\nname = 'torch'\npolicy = 'drop'\n\
+                    [[version.pin.literal]]\nfile = 'CMakeLists.txt'\npattern = '(?<version>x)'\nmatches = 2\n";
+        let patches = Patches::with("p", text);
+        let pins = |version| {
+            let recipe = patches.find("p", version, "thor").unwrap().recipe;
+            let rule = |rule: &PinRule| {
+                let policy = rule.policy.as_ref().map(ToString::to_string);
+                format!("{} {} {}", rule.name, policy.unwrap_or_default(), rule.literals.len())
+            };
+            (recipe.pins.iter().map(rule).collect::<Vec<_>>(), recipe.requirements_digest())
+        };
+        let (old, new) = (pins("1"), pins("2"));
+        assert_eq!(old.0, ["torch target 0", "numpy >=1.26 0"]);
+        assert_eq!(new.0, ["torch drop 1", "numpy >=1.26 0"]);
+        assert!(old.1.is_some() && old.1 != new.1);
+        for (mistake, reason) in [
+            (
+                "[[pin]]\nname = 'numpy'\npolicy = 'target'",
+                "nothing is known of the target's numpy",
+            ),
+            ("[[pin]]\nname = 'torch'\npolicy = '2.9'", "nor a version specifier"),
+            (
+                "[[pin]]\nname = 'torch'\nliteral = [{ file = 'a', pattern = 'x', matches = 1 }]",
+                "has a group",
+            ),
+            ("[[pin]]\npolicy = 'drop'", "missing field `name`"),
+            ("[[pin]]\nname = 'a b'\npolicy = 'drop'", "a b"),
+        ] {
+            let error = Patches::with("p", mistake).find("p", "1", "thor").unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(source.unwrap().contains(reason), "{mistake}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) struct Written {
     cuda: Vec<String>,
     cmake: BTreeMap<String, String>,
     leave_out: Vec<String>,
+    without_rust: bool,
     source: Vec<WrittenTree>,
     pin: Vec<Checked>,
     contract: Vec<Glob>,
@@ -42,6 +43,7 @@ struct Layer {
     cuda: Vec<String>,
     cmake: BTreeMap<String, String>,
     leave_out: Vec<String>,
+    without_rust: bool,
     source: Vec<WrittenTree>,
     pin: Vec<Checked>,
     contract: Vec<Glob>,
@@ -64,6 +66,8 @@ struct VersionLayer {
     cmake: BTreeMap<String, String>,
     #[serde(default)]
     leave_out: Vec<String>,
+    #[serde(default)]
+    without_rust: bool,
     #[serde(default)]
     source: Vec<WrittenTree>,
     #[serde(default)]
@@ -117,6 +121,7 @@ macro_rules! layer_from {
                     cuda: layer.cuda,
                     cmake: layer.cmake,
                     leave_out: layer.leave_out,
+                    without_rust: layer.without_rust,
                     source: layer.source,
                     pin: layer.pin,
                     contract: layer.contract,
@@ -133,13 +138,14 @@ layer_from!(VersionLayer);
 impl Layer {
     /// Variables, and sources of one name, win over earlier ones; lists add up.
     fn lay_over(self, recipe: &mut Recipe) {
-        let Self { environment, requires, cuda, cmake, leave_out, source, pin, contract, waivers } =
-            self;
+        let Self { environment, requires, cuda, cmake, leave_out, .. } = self;
+        let Self { without_rust, source, pin, contract, waivers, .. } = self;
         recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
         recipe.requires.extend(requires.iter().map(ToString::to_string));
         recipe.cuda.extend(cuda);
         recipe.cmake.extend(cmake);
         recipe.leave_out.extend(leave_out);
+        recipe.without_rust |= without_rust;
         for WrittenTree(tree) in source {
             recipe.sources.retain(|earlier| earlier.name != tree.name);
             recipe.sources.push(tree);

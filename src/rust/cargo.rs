@@ -43,6 +43,7 @@ impl<'a> Cargo<'a> {
         Command::new(&self.program, dir)
             .args(args.iter().copied())
             .args(manifest)
+            .args(self.context.offline.then_some("--offline"))
             .variables(self.context.environment.all())
             .variable("CARGO_TERM_COLOR", "never")
             .variable("CARGO_TERM_PROGRESS_WHEN", "never")
@@ -63,8 +64,10 @@ impl<'a> Cargo<'a> {
         }
         let trouble = Trouble::of(&finished.tail);
         let shown = finished.tail.len().saturating_sub(TAIL_LINES);
-        let tree = dir.display().to_string() + "/";
-        let tail = finished.tail[shown..].iter().map(|line| line.replace(&tree, "")).collect();
+        // The source, by a path that is gone when it is read.
+        let tree = dir.display().to_string();
+        let plain = |line: &String| line.replace(&format!("{tree}/"), "").replace(&tree, ".");
+        let tail = finished.tail[shown..].iter().map(plain).collect();
         Err(RustError::Cargo { what, trouble, tail }.into())
     }
 

@@ -108,6 +108,7 @@ impl Trouble {
                     "Timeout was reached",
                     "download of config.json failed",
                     "SSL",
+                    "you're using offline mode",
                 ],
             ),
             (

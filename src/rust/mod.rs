@@ -30,6 +30,7 @@ pub use tools::install;
 pub use variables::variables;
 
 use crate::artifact::Artifact;
+use crate::request::Request;
 
 /// The registry of crates, as locks name it.
 pub const CRATES: &str = "crates";
@@ -38,12 +39,12 @@ pub const CRATES: &str = "crates";
 const DRIVERS: [&str; 2] = ["maturin", "setuptools-rust"];
 
 /// Whether a build with these requirements compiles crates.
-pub fn is_driven_by(requirements: &[Artifact]) -> bool {
+pub fn is_driven(request: &Request, requirements: &[Artifact]) -> bool {
     let is_driver = |artifact: &Artifact| {
         let name = artifact.name.replace(['_', '.'], "-").to_lowercase();
         DRIVERS.contains(&name.as_str())
     };
-    requirements.iter().any(is_driver)
+    matches!(request, Request::Crate(_)) || requirements.iter().any(is_driver)
 }
 
 /// The crates of a package.

@@ -21,6 +21,10 @@ pub(super) const BUILD_CXX: &str = "build-c++";
 /// A toolchain file for CMake, with the wrappers.
 pub(super) const CMAKE: &str = "toolchain.cmake";
 
+/// The build's Python under the target's name, by which maturin looks for it and asks for its version.
+/// For another machine than this one it knows what such a Python is like, and runs none.
+const TARGET_PYTHON: &str = "exec \"${0%/*}/../environment/bin/python3\" \"$@\"";
+
 /// Places them in the folder of wrappers. Paths are given as this machine calls them.
 pub fn install(
     context: &Context,
@@ -38,6 +42,8 @@ pub fn install(
         for (name, program) in [(BUILD_CC, &cc), (BUILD_CXX, &cxx)] {
             write_script(&tools.folder.join(name), &of_machine(program))?;
         }
+        let python = format!("python{}", toolchain.target_python.version);
+        write_script(&tools.folder.join(python), TARGET_PYTHON)?;
         fs_err::write(tools.folder.join(CMAKE), cmake(tools, toolchain, view))
     };
     place().map_err(RustError::Io)?;

@@ -9,7 +9,7 @@ use super::tools::{BUILD_CC, BUILD_CXX, CARGO, CMAKE};
 use crate::configure::BuildFolder;
 use crate::exec::View;
 use crate::target::Arch;
-use crate::toolchain::{TargetPython, Toolchain};
+use crate::toolchain::Toolchain;
 use crate::wrapper::Installed;
 
 /// The variables, in the order in which the manifest lists them. Paths are given as this machine
@@ -20,7 +20,6 @@ pub fn variables(
     toolchain: &Toolchain,
     view: &View,
 ) -> IndexMap<String, OsString> {
-    let sysconfigdata = sysconfigdata(&toolchain.target_python);
     let folder = BuildFolder::new(view.inside(folder.root()));
     let tools = tools.renamed(|path| view.inside(path));
     let toolchain = toolchain.renamed(|path| view.inside(path));
@@ -70,17 +69,10 @@ pub fn variables(
 
     set("PYO3_CROSS", text("1"));
     set("PYO3_CROSS_PYTHON_VERSION", text(&toolchain.target_python.version));
-    // The audit is crosswheel's own.
-    let mut maturin = format!("--auditwheel skip --offline --target {triple}");
-    match sysconfigdata {
-        // The build's Python reads it.
-        Some(folder) => set("PYO3_CROSS_LIB_DIR", view.inside(&folder).into()),
-        // maturin knows what a Python of this name and target is like.
-        None => {
-            maturin += &format!(" --interpreter python{}", toolchain.target_python.version);
-            None
-        }
-    };
+    // The audit is crosswheel's own. The interpreter is the target's, by its name.
+    let python = &toolchain.target_python.version;
+    let maturin =
+        format!("--auditwheel skip --offline --target {triple} --interpreter python{python}");
     set("MATURIN_PEP517_ARGS", maturin.into());
     set("MATURIN_NO_INSTALL_RUST", text("1"));
     variables
@@ -93,18 +85,4 @@ fn of_build(name: &str, build: Arch) -> String {
 fn join(paths: &[PathBuf]) -> OsString {
     let paths: Vec<_> = paths.iter().map(|path| path.as_os_str()).collect();
     paths.join(std::ffi::OsStr::new(":"))
-}
-
-/// The folder with the record of how the target's Python was built, where its headers come with
-/// one: beside them, as Debian has it.
-fn sysconfigdata(python: &TargetPython) -> Option<PathBuf> {
-    let usr = python.include.first()?.parent()?.parent()?;
-    let folder = usr.join("lib").join(format!("python{}", python.version));
-    // Of Debian's packages one has a link, and another the file.
-    let is_record = |entry: std::io::Result<fs_err::DirEntry>| {
-        let Ok(entry) = entry else { return false };
-        let name = entry.file_name();
-        name.to_string_lossy().starts_with("_sysconfigdata") && entry.path().is_file()
-    };
-    fs_err::read_dir(&folder).ok()?.any(is_record).then_some(folder)
 }

@@ -160,7 +160,7 @@ impl Provisioner<'_> {
         Ok(Some(RustTools { root: component.path.join("usr"), version }))
     }
 
-    /// Makes one component that not every toolchain needs (`cmake`, `pip`), or finds it.
+    /// Makes one component that not every toolchain needs (`pip`), or finds it.
     pub fn component(&self, name: &str, request: &Request<'_>) -> crate::Result<Installed> {
         let (mut installed, _) = self.install(&[name], request)?;
         installed.remove(name).ok_or_else(|| {

@@ -8,8 +8,9 @@ use regex::bytes::Regex;
 
 use super::error::TorchError;
 use super::shim::Facts;
-use super::source::VERSION_PY;
+use super::source::{VERSION_PY, is_companion};
 use super::version::VersionFile;
+use crate::package::metadata;
 use crate::symbols::Library;
 use crate::target::{Arch, Target};
 
@@ -50,6 +51,11 @@ impl Inspector {
             let version = VersionFile::parse(&String::from_utf8_lossy(content))?;
             check(&version, target)?;
             self.version = Some(version);
+        } else if is_companion(path) {
+            let field = |name| metadata::value(content, name).map(str::to_owned);
+            if let (Some(name), Some(version)) = (field("Name"), field("Version")) {
+                self.companions.insert(name.to_ascii_lowercase(), version);
+            }
         } else if path.ends_with("/METADATA") {
             self.build_requirements = requirements(&String::from_utf8_lossy(content));
         }

@@ -13,6 +13,7 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod fixture;
+pub mod import;
 pub mod lock;
 pub mod relock;
 pub mod sdk;

@@ -106,7 +106,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
     let headers = resolution.headers.as_ref();
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let resolved = Resolved {
-        request: request(&record.source)?,
+        request: request(record)?,
         target: record.target.clone(),
         variant: resolution.variant.clone(),
         python: record.python.version.clone(),
@@ -160,13 +160,15 @@ fn compiler(record: &Record, locked: &Locked) -> Option<Changed> {
 }
 
 /// What would have been asked for to get exactly this source.
-fn request(source: &Source) -> Result<Request, VerifyError> {
-    Ok(match source {
+fn request(record: &Record) -> Result<Request, VerifyError> {
+    let is_library = Path::new(&record.wheel.file).extension().is_some_and(|e| e == "so");
+    Ok(match &record.source {
         Source::Index(artifact) => {
             let version = artifact.version.parse::<Version>().ok();
             Request::Index { name: artifact.name.clone(), version }
         }
         Source::Archive { path, .. } => Request::Archive(path.clone()),
+        Source::Folder { path, .. } if is_library => Request::Crate(path.clone()),
         Source::Folder { path, .. } => Request::Folder(path.clone()),
         Source::Git { url, commit, .. } => {
             Request::Git(GitRequest { url: url.clone(), reference: commit.clone() })

@@ -112,7 +112,7 @@ pub struct Subject {
 impl Subject {
     /// Reads a manifest, or the one beside a wheel, and holds the wheel beside it to it.
     pub fn read(path: &Path) -> Result<Self, VerifyError> {
-        let is_wheel = path.extension().is_some_and(|extension| extension == "whl");
+        let is_wheel = path.extension().is_some_and(|e| e == "whl" || e == "so");
         let manifest = match is_wheel {
             true => path.with_extension(&SUFFIX[1..]),
             false => path.to_owned(),

@@ -8,6 +8,10 @@ function(crosswheel_check_source name)
   if(FETCHCONTENT_SOURCE_DIR_${upper} OR EXISTS "${SOURCE_SOURCE_DIR}")
     return()
   endif()
+  # It may be an installed package: CMake looks for that first.
+  if("FIND_PACKAGE_ARGS" IN_LIST ARGV)
+    return()
+  endif()
   if(SOURCE_GIT_REPOSITORY OR SOURCE_URL)
     message(FATAL_ERROR
       "crosswheel: missing source [${name}] git [${SOURCE_GIT_REPOSITORY}] "

@@ -86,7 +86,7 @@ impl Lines {
         let bytes = std::mem::take(&mut self.partial);
         match Message::read(&bytes) {
             Some(Message { level: Some(level), rendered: Some(rendered) }) if level == "error" => {
-                rendered.lines().for_each(|line| self.line(line));
+                without_colours(&rendered).lines().for_each(|line| self.line(line));
             }
             Some(_) => {}
             None => self.line(&String::from_utf8_lossy(&bytes)),
@@ -112,6 +112,14 @@ impl Lines {
         self.complete();
         if self.first.is_empty() { self.last.into() } else { self.first }
     }
+}
+
+/// Text without the sequences that select colours (ECMA-48, "SGR"): cargo asks rustc for them, and
+/// leaves them out itself where nobody sees them.
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split("\x1b[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |plain, piece| plain + piece.split_once('m').map_or("", |(_, rest)| rest))
 }
 
 /// Whether a line begins to tell what went wrong: `x.c:1:2: error: …`, `ptxas fatal   : …`,
@@ -162,7 +170,10 @@ mod tests {
             format!("{message}\n")
         };
         let artifact = "{\"$message_type\":\"artifact\",\"artifact\":\"/a/error: x\"}\n";
-        let error = message("error", "error[E0433]: cannot find `x`\n --> src/lib.rs:1:1\n");
+        let error = message(
+            "error",
+            "\x1b[1m\x1b[91merror[E0433]\x1b[0m: cannot find `x`\n --> src/lib.rs:1:1\n",
+        );
         let said = artifact.to_owned() + &message("warning", "warning: unused\n") + &error;
         assert_eq!(finish(&said), ["error[E0433]: cannot find `x`", " --> src/lib.rs:1:1"]);
     }

@@ -104,7 +104,11 @@ impl Selection {
         session: &Session,
         requests: &Requests,
     ) -> anyhow::Result<Vec<(Request, Options)>> {
-        let requests = requests.read(session)?;
+        Ok(self.of(session, requests.read(session)?))
+    }
+
+    /// [`Selection::builds`] of requests that were read.
+    pub fn of(&self, session: &Session, requests: Vec<Request>) -> Vec<(Request, Options)> {
         let configured = &session.context.config.targets;
         let targets = match (self.targets.is_empty(), configured.is_empty()) {
             (false, _) => self.targets.clone(),
@@ -132,7 +136,7 @@ impl Selection {
                 }
             }
         }
-        Ok(builds)
+        builds
     }
 }
 

@@ -55,20 +55,6 @@ def _patch_os():
     os.sched_getaffinity = sched_getaffinity
 
 
-def _answer_version():
-    """The target's version, to a question on the command line: CMake's modules and shell scripts
-    ask `python -c` which Python they build for, and do nothing else with it."""
-    words = sys.orig_argv
-    question = words[words.index("-c") + 1] if "-c" in words[:-1] else ""
-    if "sys.version_info" not in question:
-        return
-    from collections import namedtuple
-
-    fields = ("major", "minor", "micro", "releaselevel", "serial")
-    major, minor = answers()["python"]["version"].split(".")
-    sys.version_info = namedtuple("version_info", fields)(int(major), int(minor), 0, "final", 0)
-
-
 # Which function of `_crosswheel.patches` completes which module, once that is imported.
 _PATCHES = {
     "cmake": "patch_cmake",
@@ -124,6 +110,20 @@ def _patch(module, patch):
     from _crosswheel import patches
 
     getattr(patches, patch)(module)
+
+
+def _answer_version():
+    """The target's version, to a question on the command line: CMake's modules and shell scripts
+    ask `python -c` which Python they build for, and do nothing else with it."""
+    words = sys.orig_argv
+    question = words[words.index("-c") + 1] if "-c" in words[:-1] else ""
+    if "sys.version_info" not in question:
+        return
+    from collections import namedtuple
+
+    fields = ("major", "minor", "micro", "releaselevel", "serial")
+    major, minor = answers()["python"]["version"].split(".")
+    sys.version_info = namedtuple("version_info", fields)(int(major), int(minor), 0, "final", 0)
 
 
 _patch_os()

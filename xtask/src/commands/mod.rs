@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod bench;
 mod bench_rebuild;
+mod build_ext;
 mod build_wheels;
 mod common;
 mod completions;
@@ -18,6 +19,7 @@ mod store;
 mod test;
 mod toolchain;
 mod toolchain_lock;
+mod torch;
 mod verify;
 
 pub use common::{Headers, Session, print_json};
@@ -34,6 +36,8 @@ pub struct Cli {
 enum Command {
     /// Builds wheels for a target machine
     BuildWheels(build_wheels::Args),
+    /// Builds the shared library of a plain crate for a target machine
+    BuildExt(build_ext::Args),
     /// Gets everything that a later build without a network needs
     Fetch(fetch::Args),
     /// Builds a wheel again from its manifest, and compares
@@ -56,6 +60,8 @@ enum Command {
     Store(store::Args),
     /// Lists and shows toolchains, and uses one by hand
     Toolchain(toolchain::Args),
+    /// Imports the torch of a container or a device
+    Torch(torch::Args),
     Bench(bench::Bench),
     /// Prints a script that completes this command line in a shell
     Completions(completions::Args),
@@ -65,6 +71,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::BuildWheels(args) => build_wheels::run(&args),
+        Command::BuildExt(args) => build_ext::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Pins(args) => pins::run(&args),
@@ -76,6 +83,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),
+        Command::Torch(args) => torch::run(&args),
         Command::Bench(bench) => bench.run(),
         Command::Completions(args) => completions::run(&args),
     }
