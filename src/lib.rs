@@ -52,6 +52,7 @@ pub mod report;
 pub mod request;
 pub mod resolve;
 pub mod rust;
+pub mod series;
 pub mod store;
 pub mod symbols;
 pub mod target;

@@ -24,6 +24,7 @@ use crate::package::Packaged;
 use crate::pins::Pin;
 use crate::recipe::Recipe;
 use crate::rust::RustInputs;
+use crate::series::Patch;
 use crate::target::Target;
 use crate::toolchain::{ComponentRef, TargetPython};
 use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH};
@@ -48,6 +49,8 @@ pub struct Manifest {
     pub source: Source,
     /// What the package's recipe says for this version and target.
     pub recipe: Recipe,
+    /// Its local patches, in the order in which they were applied.
+    pub patches: Vec<Patch>,
     /// The pins that were changed, in the source and in the wheel's `METADATA`.
     pub pins: Vec<Pin>,
     /// Where the wheel runs.
@@ -184,6 +187,7 @@ impl Manifest {
             request: locked.resolved.request.to_string(),
             source: locked.source.clone(),
             recipe: locked.recipe.clone(),
+            patches: locked.patches.clone(),
             pins: [&built.pins[..], &packaged.pins].concat(),
             target: locked.resolved.target.clone(),
             python: built.canonical(&built.toolchain.target_python),

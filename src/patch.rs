@@ -35,10 +35,14 @@ pub struct Patched {
 
 /// Brings the source into the build's folder, with the pins that fit the target.
 pub fn patch(context: &Context, fetched: Fetched, folder: BuildFolder) -> Result<Patched> {
-    let Locked { source, recipe, resolved, .. } = &fetched.locked;
-    let pins = patched_tree(context, source, &folder.source(), |tree| {
-        pins::for_target(tree, resolved, recipe, &fetched.torch)
-    })?;
+    let Locked { source, recipe, resolved, patches, .. } = &fetched.locked;
+    let pins = patched_tree(
+        context,
+        source,
+        &folder.source(),
+        |_| Ok(patches.clone()),
+        |tree| pins::for_target(tree, resolved, recipe, &fetched.torch),
+    )?;
     for tree in &fetched.locked.trees {
         further_tree(context, tree, &folder.trees())?;
     }
@@ -50,7 +54,7 @@ pub fn patch(context: &Context, fetched: Fetched, folder: BuildFolder) -> Result
 fn further_tree(context: &Context, tree: &LockedTree, trees: &Path) -> Result<()> {
     let root = trees.join(&tree.wanted.name);
     match &tree.source {
-        Some(source) => source_tree(context, source, &root)?,
+        Some(source) => source_tree(context, source, &[], &root)?,
         None => {
             // CMake's FetchContent takes an empty folder for one that is not there.
             fs_err::create_dir_all(&root).map_err(ConfigureError::Io)?;
@@ -121,17 +125,44 @@ pub fn sync_tree(
     let wanted = files_of(folder)?;
     fs_err::create_dir_all(copy)?;
     let record = copy.with_extension("files");
-    for gone in recorded(&record)?.difference(&wanted) {
-        match fs_err::remove_file(copy.join(gone)) {
+    let before = recorded(&record)?;
+    let gone: Vec<_> = before.difference(&wanted).collect();
+    for path in &gone {
+        match fs_err::remove_file(copy.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        // A folder that is empty now may have a file's place to give. It fails on others.
+        let folders = path.ancestors().skip(1).filter(|folder| *folder != Path::new(""));
+        folders
+            .map(|folder| copy.join(folder))
+            .take_while(|f| std::fs::remove_dir(f).is_ok())
+            .count();
+    }
+    if !gone.is_empty() {
+        remove_collected(copy)?;
     }
     for relative in &wanted {
         copy_changed(&folder.join(relative), &copy.join(relative), changed.get(relative))?;
     }
     let lines: Vec<_> = wanted.iter().map(|p| p.to_string_lossy().into_owned()).collect();
     fs_err::write(record, lines.join("\n"))
+}
+
+/// Removes what setuptools collects for a wheel, from which a file that is gone would come back.
+fn remove_collected(copy: &Path) -> io::Result<()> {
+    let entries = match fs_err::read_dir(copy.join("build")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_collected = entry.file_name().to_string_lossy().starts_with("lib");
+        if is_collected && entry.file_type()?.is_dir() {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn recorded(record: &Path) -> io::Result<BTreeSet<PathBuf>> {
@@ -234,6 +265,30 @@ mod tests {
         fs_err::remove_file(from.join("b.cu")).unwrap();
         sync_tree(&from, &to, &BTreeMap::new()).unwrap();
         assert!(!to.join("b.cu").exists() && to.join("made.o").exists());
+    }
+
+    #[test]
+    fn what_is_gone_comes_back_from_nowhere() {
+        let root = tempfile::tempdir().unwrap();
+        let (from, to) = (root.path().join("from"), root.path().join("to"));
+        let sync = || sync_tree(&from, &to, &BTreeMap::new()).unwrap();
+        for file in ["a.py", "d/e/b.py"] {
+            fs_err::create_dir_all(from.join(file).parent().unwrap()).unwrap();
+            fs_err::write(from.join(file), file).unwrap();
+        }
+        sync();
+        for file in ["build/lib.linux/a.py", "build/temp.linux/a.o"] {
+            fs_err::create_dir_all(to.join(file).parent().unwrap()).unwrap();
+            fs_err::write(to.join(file), file).unwrap();
+        }
+        sync();
+        assert!(to.join("build/lib.linux/a.py").exists());
+        // A folder becomes a file.
+        fs_err::remove_dir_all(from.join("d")).unwrap();
+        fs_err::write(from.join("d"), "now a file").unwrap();
+        sync();
+        assert_eq!(fs_err::read(to.join("d")).unwrap(), b"now a file");
+        assert!(!to.join("build/lib.linux").exists() && to.join("build/temp.linux/a.o").exists());
     }
 
     #[test]

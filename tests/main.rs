@@ -13,6 +13,7 @@ mod faults;
 mod full;
 mod oddities;
 mod package;
+mod patches;
 mod pins;
 mod properties;
 mod prove;

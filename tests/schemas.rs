@@ -12,10 +12,11 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 23] = [
+const VERBS: [(&str, &[&str]); 28] = [
     ("audit", &["audit"]),
     ("bench cache", &["bench-cache"]),
     ("bench overhead", &["bench"]),
+    ("bench rebuild", &["bench-rebuild"]),
     ("build-ext", &["product"]),
     ("build-wheels", &["product", "plan"]),
     ("cache gc", &["cache"]),
@@ -23,6 +24,10 @@ const VERBS: [(&str, &[&str]); 23] = [
     ("cache verify", &["cache"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),
+    ("patch check", &["patch-check"]),
+    ("patch list", &["patch-list"]),
+    ("patch refresh", &["patch-refresh"]),
+    ("patch status", &["patch-status"]),
     ("pins", &["pins"]),
     ("prove", &["prove"]),
     ("store gc", &["store"]),

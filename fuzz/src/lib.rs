@@ -10,19 +10,20 @@ mod texts;
 
 pub use archives::{bundle, deb, sdist};
 pub use binaries::{elf, fatbin, wheel};
-pub use texts::{index_page, metadata, pins, recipe, request};
+pub use texts::{index_page, metadata, patch, pins, recipe, request};
 
 /// A target: its name, which is that of its file and of its seeds' folder, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("bundle", bundle),
     ("deb", deb),
     ("elf", elf),
     ("fatbin", fatbin),
     ("index_page", index_page),
     ("metadata", metadata),
+    ("patch", patch),
     ("pins", pins),
     ("recipe", recipe),
     ("request", request),

@@ -12,6 +12,7 @@ use crosswheel::recipe::{self as recipes, Subject};
 use crosswheel::registry::apt_index::PackageIndex;
 use crosswheel::registry::{File, apt_sources, deb822, file_name, simple};
 use crosswheel::request::Request;
+use crosswheel::series::{Heading, Named, attempt};
 use crosswheel::target::Arch;
 
 use super::{folder, form};
@@ -145,4 +146,31 @@ pub fn pins(data: &[u8]) {
     write(changed);
     let Plan { pins, files } = plan(folder.path(), &setting).expect("as before");
     assert!(files.is_empty() && pins.iter().all(|pin| !pin.changes()), "{pins:?}");
+}
+
+/// A patch of a small tree: what it makes stays in there, and links lead nowhere else.
+pub fn patch(data: &[u8]) {
+    Heading::read(data);
+    let folder = folder();
+    let tree = folder.path().join("tree");
+    fs_err::create_dir_all(tree.join("d")).expect("made");
+    let lines: String = (1..=30).map(|n| format!("line {n}\n")).collect();
+    for file in ["a", "a.txt", "d/x", "with space"] {
+        fs_err::write(tree.join(file), &lines).expect("written");
+    }
+    std::os::unix::fs::symlink("a", tree.join("l")).expect("linked");
+    let named = Named { name: "p".to_owned(), text: data.to_owned() };
+    let trial = attempt(&tree, &[named]).expect("a tree that can be read");
+    if trial.check("tree").is_err() {
+        return;
+    }
+    trial.write().expect("what fits can be written");
+    assert!(trial.is_as_in(&tree).expect("readable"), "what is written is what was promised");
+    assert_eq!(fs_err::read_dir(folder.path()).expect("readable").count(), 1);
+    let root = tree.canonicalize().expect("a folder");
+    for entry in walkdir::WalkDir::new(&tree).into_iter().map(|entry| entry.expect("readable")) {
+        if let Ok(place) = entry.path().canonicalize() {
+            assert!(place.starts_with(&root), "{}", entry.path().display());
+        }
+    }
 }

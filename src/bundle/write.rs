@@ -13,6 +13,7 @@ use crate::fetch::Fetched;
 use crate::git;
 use crate::lock::{Locked, PackageLock, Source, TorchInput};
 use crate::patch;
+use crate::series;
 
 /// A bundle that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub fn write(context: &Context, builds: &[Fetched], path: &Path) -> Result<Bundl
     for Fetched { locked, .. } in builds {
         collected.downloads(context, locked)?;
         collected.torch(context, locked, scratch.path())?;
+        collected.patches(context, locked, scratch.path())?;
         for source in locked.sources() {
             collected.source(context, source, scratch.path()).map_err(|error| match error {
                 Collecting::Io(source) => fail(source).into(),
@@ -96,6 +98,19 @@ impl Collected {
             let name = input.artifact().file_name().to_owned();
             let entry = Entry { sha256: input.sha256(), size, name, role: Role::Download };
             self.0.insert(entry, path);
+        }
+        Ok(())
+    }
+
+    /// Local patches, which a store has by their digests, as it has downloads.
+    fn patches(&mut self, context: &Context, locked: &Locked, scratch: &Path) -> Result<()> {
+        for patch in &locked.patches {
+            let text = series::text(context, patch)?.text;
+            let file = scratch.join(format!("{}.patch", patch.sha256));
+            fs_err::write(&file, &text).map_err(crate::store::StoreError::Io)?;
+            let (sha256, size) = (patch.sha256, text.len() as u64);
+            let entry = Entry { sha256, size, name: patch.path.clone(), role: Role::Download };
+            self.0.insert(entry, file);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 mod torch;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use torch::read_torch_parts;
@@ -16,6 +17,7 @@ use crate::error::{Class, Diagnose};
 use crate::lock::{Locked, Source, toolchain_request};
 use crate::pins::{Pin, Plan};
 use crate::report::Step;
+use crate::series::{self, Patch};
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
 use crate::{git, patch, rust, unpack};
@@ -60,7 +62,7 @@ pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
     let request = toolchain_request(&locked.resolved, &locked.libraries, locked.rust.as_ref());
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
     let crates = match &locked.rust {
-        Some(rust) => rust::fetch(context, &locked.source, &rust.crates)?,
+        Some(rust) => rust::fetch(context, &locked.source, &locked.patches, &rust.crates)?,
         None => Vec::new(),
     };
     Ok(Fetched { locked, toolchain, torch, wheels, crates })
@@ -74,41 +76,37 @@ pub fn named_wheels(context: &Context, wheels: &[Artifact]) -> Result<Vec<PathBu
     wheels.iter().map(named).collect()
 }
 
-/// Puts the source tree into a folder, where it is not there yet; that of a folder is brought up
-/// to date.
-pub fn source_tree(context: &Context, source: &Source, tree: &Path) -> Result<()> {
-    patched_tree(context, source, tree, |_| Ok(Plan::default())).map(drop)
+/// Puts the source tree, with these local patches, into a folder, where it is not there yet; that
+/// of a folder is brought up to date.
+pub fn source_tree(
+    context: &Context,
+    source: &Source,
+    patches: &[Patch],
+    tree: &Path,
+) -> Result<()> {
+    let patches = |_: &Path| Ok(patches.to_vec());
+    patched_tree(context, source, tree, patches, |_| Ok(Plan::default())).map(drop)
 }
 
-/// [`source_tree`], with the files that a plan changes as it says. The plan is made of the tree as
-/// it came, and the pins that it changes are returned.
+/// [`source_tree`], with the files that a plan changes as it says. The patches are chosen by the
+/// tree as it came, the plan is made of the patched one, and the pins that it changes are returned.
+/// A folder is what it is: no patches are for it.
 pub fn patched_tree(
     context: &Context,
     source: &Source,
     tree: &Path,
+    patches: impl FnOnce(&Path) -> Result<Vec<Patch>>,
     plan: impl FnOnce(&Path) -> Result<Plan>,
 ) -> Result<Vec<Pin>> {
-    let sync = |from: &Path, plan: Plan| -> Result<Vec<Pin>> {
-        patch::sync_tree(from, tree, &plan.files).map_err(FetchError)?;
-        Ok(plan.changes())
-    };
-    let archive = match source {
-        Source::Folder { path, digest } => {
-            // Of a folder on another machine a bundle may have brought the files.
-            let bundled = context.store.tree(digest);
-            let folder = if !path.exists() && bundled.is_dir() { &bundled } else { path };
-            return sync(folder, plan(folder)?);
-        }
-        Source::Git { url, commit, digest } => {
-            let checkout = git::tree(context, url, commit, *digest)?;
-            return sync(&checkout, plan(&checkout)?);
-        }
-        Source::Archive { path, .. } => path.clone(),
-        Source::Index(artifact) => {
-            let found = context.fetch(&[Input::Whole(artifact.clone())])?;
-            named(context, artifact, &found[&artifact.sha256])?
-        }
-    };
+    if let Source::Folder { path, digest } = source {
+        // Of a folder on another machine a bundle may have brought the files.
+        let bundled = context.store.tree(digest);
+        let folder = if !path.exists() && bundled.is_dir() { &bundled } else { path };
+        patches(folder)?;
+        let plan = plan(folder)?;
+        patch::sync_tree(folder, tree, &plan.files).map_err(FetchError)?;
+        return Ok(plan.changes());
+    }
     // Written before the tree has its name: one without it is of an older crosswheel.
     let mut record = tree.as_os_str().to_owned();
     record.push(".pins.json");
@@ -119,11 +117,12 @@ pub fn patched_tree(
         }
         fs_err::remove_dir_all(tree).map_err(FetchError)?;
     }
-    let _step = Step::start(context.reporter.as_ref(), "unpacking", source.label());
     let parent = tree.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(parent).map_err(FetchError)?;
     let staging = tempfile::tempdir_in(parent).map_err(FetchError)?;
-    let top = unpack::sdist(&archive, staging.path())?;
+    let top = unpacked(context, source, staging.path())?;
+    let trial = series::apply_locked(context, source, &patches(&top)?, &top)?;
+    trial.report(context.reporter.as_ref());
     let plan = plan(&top)?;
     let pins = plan.changes();
     let text = serde_json::to_vec_pretty(&pins).expect("strings and numbers serialise");
@@ -136,6 +135,28 @@ pub fn patched_tree(
     };
     place().map_err(FetchError)?;
     Ok(pins)
+}
+
+/// Unpacks a source below a folder, and returns its top.
+pub(crate) fn unpacked(context: &Context, source: &Source, into: &Path) -> Result<PathBuf> {
+    let copied = |from: &Path| {
+        let top = into.join("tree");
+        patch::sync_tree(from, &top, &BTreeMap::new()).map_err(FetchError)?;
+        Ok(top)
+    };
+    let archive = match source {
+        Source::Folder { path, .. } => return copied(path),
+        Source::Git { url, commit, digest } => {
+            return copied(&git::tree(context, url, commit, *digest)?);
+        }
+        Source::Archive { path, .. } => path.clone(),
+        Source::Index(artifact) => {
+            let found = context.fetch(&[Input::Whole(artifact.clone())])?;
+            named(context, artifact, &found[&artifact.sha256])?
+        }
+    };
+    let _step = Step::start(context.reporter.as_ref(), "unpacking", source.label());
+    Ok(unpack::sdist(&archive, into)?)
 }
 
 /// A download of the store under its own file name: a hard link, or a copy.

@@ -54,7 +54,7 @@ const PASSED: [&str; 20] = [
 ];
 
 /// What must not depend on the user: how files are written, hooks, and work behind our back.
-const SETTINGS: [&str; 6] = [
+pub(crate) const SETTINGS: [&str; 6] = [
     "core.autocrlf=false",
     "core.symlinks=true",
     "core.hooksPath=/dev/null",

@@ -37,6 +37,7 @@ use crate::report::Event;
 use crate::request::Request;
 use crate::resolve::Resolved;
 use crate::rust::{self, Compiler, RustInputs};
+use crate::series::{self, Patch};
 use crate::target::Target;
 use crate::toolchain;
 
@@ -51,6 +52,8 @@ pub struct Locked {
     pub identity: Identity,
     /// What its recipe says for this version and target.
     pub recipe: Recipe,
+    /// Its local patches, in the order in which they are applied.
+    pub patches: Vec<Patch>,
     /// The source trees that the recipe names.
     pub trees: Vec<LockedTree>,
     /// The target's torch.
@@ -137,7 +140,7 @@ impl Diagnose for LockError {
 /// Locks every input.
 pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let torch = torch::lock(context, &resolved)?;
-    let (package, recipe) = package(context, &resolved, &torch)?;
+    let (package, recipe, patches) = package(context, &resolved, &torch)?;
     let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
     let compiler = || Compiler::choose(context, resolved.target.arch);
     let rust = package
@@ -155,6 +158,7 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
         source,
         identity,
         recipe,
+        patches,
         trees,
         torch,
         libraries,
@@ -166,12 +170,13 @@ pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     })
 }
 
-/// The lock of the package that fits its recipe as it is now, from before or looked up.
+/// The lock of the package that fits its recipe and its patches as they are now, from before or
+/// looked up.
 fn package(
     context: &Context,
     resolved: &Resolved,
     torch: &TorchInput,
-) -> Result<(PackageLock, Recipe)> {
+) -> Result<(PackageLock, Recipe, Vec<Patch>)> {
     let locks = PackageLocks::load(context)?;
     let found = locks.find(&resolved.request)?;
     for locked in &found {
@@ -180,24 +185,26 @@ fn package(
         let wanted =
             !recipe.without_rust && rust::is_driven(&resolved.request, &locked.requirement);
         let whole = locked.rust.is_some() || !wanted;
-        if whole && recipe.requirements_digest() == locked.recipe {
-            let mut locked = with_headers(context, &locks, &found, locked.clone())?;
+        let patches = series::lock(context, &locked.source, &locked.identity)?;
+        let decides = (recipe.requirements_digest(), series::digest_of(&patches));
+        if whole && decides == (locked.recipe, locked.patches) {
+            let mut locked = with_headers(context, &locks, &found, locked.clone(), &patches)?;
             let trees = trees(context, &recipe, &locked.identity, &locked.tree)?;
             if trees != locked.tree {
                 locked.tree = trees;
                 locks.remember(locked.clone())?;
             }
-            return Ok((locked, recipe));
+            return Ok((locked, recipe, patches));
         }
     }
-    // Where only the recipe is another, the release stays the one that was locked.
+    // Where only the recipe or a patch is another, the release stays the one that was locked.
     let source = match found.into_iter().next() {
         Some(locked) => locked.source,
         None => known_or_looked_up(context, &resolved.request)?,
     };
-    let (locked, recipe) = look_up(context, resolved, torch, source)?;
+    let (locked, recipe, patches) = look_up(context, resolved, torch, source)?;
     locks.remember(locked.clone())?;
-    Ok((locked, recipe))
+    Ok((locked, recipe, patches))
 }
 
 /// A lock whose source was looked through for what `cuda.toml` describes now. The requirements stay
@@ -207,6 +214,7 @@ fn with_headers(
     locks: &PackageLocks,
     found: &[PackageLock],
     mut locked: PackageLock,
+    patches: &[Patch],
 ) -> Result<PackageLock> {
     let described = context.cuda_libraries()?.digest();
     let current = |cuda: &CudaHeaders| cuda.described == described;
@@ -214,14 +222,15 @@ fn with_headers(
         return Ok(locked);
     }
     // All of them are locks of one source.
-    let known = found.iter().filter_map(|other| other.cuda.as_ref()).find(|cuda| current(cuda));
+    let known = found.iter().filter(|other| other.patches == locked.patches);
+    let known = known.filter_map(|other| other.cuda.as_ref()).find(|cuda| current(cuda));
     if let Some(known) = known {
         locked.cuda = Some(known.clone());
         return Ok(locked);
     }
     let scratch = tempfile::tempdir_in(context.store.root()).map_err(LockError::Io)?;
     let tree = scratch.path().join("source");
-    fetch::source_tree(context, &locked.source, &tree)?;
+    fetch::source_tree(context, &locked.source, patches, &tree)?;
     locked.cuda = Some(cuda_headers(context, &tree)?);
     locks.remember(locked.clone())?;
     Ok(locked)
@@ -261,12 +270,13 @@ fn look_up(
     resolved: &Resolved,
     torch: &TorchInput,
     source: Source,
-) -> Result<(PackageLock, Recipe)> {
-    let Discovered { identity, recipe, cuda, wheels, crates } =
+) -> Result<(PackageLock, Recipe, Vec<Patch>)> {
+    let Discovered { identity, recipe, patches, cuda, wheels, crates } =
         requirements::discover(context, resolved, &source, torch)?;
     let locked = PackageLock {
         request: resolved.request.to_string(),
         recipe: recipe.requirements_digest(),
+        patches: series::digest_of(&patches),
         tree: trees(context, &recipe, &identity, &[])?,
         identity,
         source,
@@ -274,7 +284,7 @@ fn look_up(
         requirement: wheels,
         rust: crates,
     };
-    Ok((locked, recipe))
+    Ok((locked, recipe, patches))
 }
 
 /// The trees that a recipe names.
@@ -349,6 +359,9 @@ struct Inputs<'a> {
     crosswheel: &'static str,
     source: &'a Source,
     recipe: &'a Recipe,
+    /// Each by its content: what its file is called decides nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    patches: Vec<Sha256>,
     #[serde(skip_serializing_if = "<[LockedTree]>::is_empty")]
     trees: &'a [LockedTree],
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -380,6 +393,7 @@ impl Locked {
             crosswheel: env!("CARGO_PKG_VERSION"),
             source: &self.source,
             recipe: &self.recipe,
+            patches: self.patches.iter().map(|patch| patch.sha256).collect(),
             trees: &self.trees,
             only,
             torch: self.torch.digest(),

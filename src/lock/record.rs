@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::patch::tree_digest;
 use crate::request::Request;
 use crate::rust::Crates;
+use crate::series;
 
 /// A package's source and build requirements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +22,10 @@ pub struct PackageLock {
     /// The digest of what the recipe gives to the build requirements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<Sha256>,
-    /// What the source says that it is, by which its recipe is found.
+    /// The digest of its local patches: a patched source may ask for other requirements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<Sha256>,
+    /// What the source says that it is, by which its recipe and its patches are found.
     #[serde(default)]
     pub identity: Identity,
     /// The source.
@@ -46,6 +50,7 @@ impl PackageLock {
         Self {
             request: locked.resolved.request.to_string(),
             recipe: locked.recipe.requirements_digest(),
+            patches: series::digest_of(&locked.patches),
             identity: locked.identity.clone(),
             source: locked.source.clone(),
             cuda: None,
@@ -98,12 +103,14 @@ impl PackageLocks {
         Ok(found)
     }
 
-    /// Remembers a lock in the store, beside those of the same source with another recipe.
+    /// Remembers a lock in the store, beside those of the same source with another recipe
+    /// or other patches.
     pub(crate) fn remember(&self, locked: PackageLock) -> Result<(), LockError> {
         fs_err::create_dir_all(&self.folder)?;
         let path = self.path(&locked.request);
         let mut all = read(&path)?.package;
-        all.retain(|other| other.source == locked.source && other.recipe != locked.recipe);
+        let decides = |lock: &PackageLock| (lock.recipe, lock.patches);
+        all.retain(|other| other.source == locked.source && decides(other) != decides(&locked));
         all.insert(0, locked);
         write(&path, &all)
     }

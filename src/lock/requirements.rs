@@ -1,6 +1,7 @@
 //! The build requirements of a package: those that it declares, and those that its backend asks
 //! for when it has looked at the source (PEP 517's `get_requires_for_build_wheel`).
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -27,6 +28,7 @@ use crate::recipe::Recipe;
 use crate::report::{Event, Step};
 use crate::resolve::Resolved;
 use crate::rust::{self, Crates};
+use crate::series::{self, Patch};
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
 
@@ -40,6 +42,8 @@ pub(super) struct Discovered {
     pub(super) identity: Identity,
     /// Its recipe.
     pub(super) recipe: Recipe,
+    /// Its local patches.
+    pub(super) patches: Vec<Patch>,
     /// The CUDA libraries that it wants the headers of.
     pub(super) cuda: CudaHeaders,
     /// The wheels of its build environment.
@@ -120,16 +124,22 @@ fn discover_in(
     scratch: &Path,
 ) -> Result<Discovered> {
     let folder = BuildFolder::new(scratch);
-    // The tree as it came tells what it is, and that which recipe changes it.
-    let mut found = None;
-    patched_tree(context, source, &folder.source(), |tree| {
+    // The tree as it came tells what it is, and that which recipe and patches change it.
+    let found = OnceCell::new();
+    let patches = |tree: &Path| {
         let identity = Identity::of(source, &Project::of(&resolved.request, tree)?);
         let recipe = find_recipe(context, resolved, &identity)?;
-        let plan = pins::for_target(tree, resolved, &recipe, torch)?;
-        found = Some((identity, recipe));
-        Ok(plan)
-    })?;
-    let (identity, recipe) = found.expect("a tree in a folder of its own is made anew");
+        let patches = series::lock(context, source, &identity)?;
+        found.get_or_init(|| (identity, recipe, patches.clone()));
+        Ok(patches)
+    };
+    let plan = |tree: &Path| {
+        let (_, recipe, _) = found.get().expect("patches are looked for first");
+        pins::for_target(tree, resolved, recipe, torch)
+    };
+    patched_tree(context, source, &folder.source(), patches, plan)?;
+    let found = found.into_inner();
+    let (identity, recipe, patches) = found.expect("a tree in a folder of its own is made anew");
     let project = Project::of(&resolved.request, &folder.source())?;
     let cuda = cuda_headers(context, &folder.source())?;
     let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
@@ -141,7 +151,7 @@ fn discover_in(
     drop(step);
     let wanted = !recipe.without_rust && rust::is_driven(&resolved.request, &wheels);
     let crates = wanted.then(|| rust::lock(context, &folder.source()));
-    Ok(Discovered { identity, recipe, cuda, wheels, crates: crates.transpose()? })
+    Ok(Discovered { identity, recipe, patches, cuda, wheels, crates: crates.transpose()? })
 }
 
 /// Whether a `setup.py` runs CMake, by what it says. Many that do count on the machine's; backends

@@ -13,6 +13,7 @@ use crate::python::requirements::markers;
 use crate::recipe::Recipe;
 use crate::request::Request;
 use crate::resolve::{Options, Resolved, resolve};
+use crate::series;
 use crate::torch;
 use crate::torch::sdk::TorchSdk;
 
@@ -58,8 +59,10 @@ pub fn show(context: &Context, request: Request, options: &Options) -> Result<Sh
     let source = source_of(context, &resolved.request)?;
     let scratch = tempfile::tempdir_in(context.store.root()).map_err(LockError::Io)?;
     let tree = scratch.path().join("source");
-    source_tree(context, &source, &tree)?;
+    source_tree(context, &source, &[], &tree)?;
     let identity = Identity::of(&source, &Project::read(&tree)?);
+    let patches = series::lock(context, &source, &identity)?;
+    series::apply_locked(context, &source, &patches, &tree)?;
     let recipe = find_recipe(context, &resolved, &identity)?;
     let plan = for_torch(&tree, &resolved, &recipe, &torch)?;
     let patch = unified(&tree, &plan)?;

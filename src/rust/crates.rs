@@ -12,6 +12,7 @@ use crate::artifact::{Artifact, Sha256};
 use crate::context::Context;
 use crate::lock::Source;
 use crate::report::Step;
+use crate::series::Patch;
 use crate::store::StoreError;
 use crate::{atomic, fetch};
 
@@ -55,7 +56,12 @@ fn workspaces(cargo: &Cargo<'_>, tree: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Brings crates that were locked before into the store, and says where they are.
-pub fn fetch(context: &Context, source: &Source, crates: &Crates) -> Result<Vec<PathBuf>> {
+pub fn fetch(
+    context: &Context,
+    source: &Source,
+    patches: &[Patch],
+    crates: &Crates,
+) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for artifact in &crates.crates {
@@ -73,7 +79,7 @@ pub fn fetch(context: &Context, source: &Source, crates: &Crates) -> Result<Vec<
     let _step = Step::start(context.reporter.as_ref(), "fetching", "crates");
     let scratch = tempfile::tempdir_in(context.store.root()).map_err(RustError::Io)?;
     let tree = scratch.path().join("source");
-    fetch::source_tree(context, source, &tree)?;
+    fetch::source_tree(context, source, patches, &tree)?;
     place_locks(crates, &tree).map_err(RustError::Io)?;
     let cargo = Cargo::new(context)?;
     for manifest in workspaces(&cargo, &tree)? {

@@ -248,7 +248,7 @@ fn normal_path(text: &str) -> Option<PathBuf> {
 /// A link's destination as a relative path that stays below the root, whatever other links lie on
 /// the way: it climbs first (through the link's own folders, which are no links), and only then
 /// descends.
-fn contained_link(link: &Path, destination: &Path) -> Option<PathBuf> {
+pub(crate) fn contained_link(link: &Path, destination: &Path) -> Option<PathBuf> {
     if destination.as_os_str().as_encoded_bytes().contains(&0) {
         return None;
     }

@@ -19,6 +19,7 @@ use crate::patch::tree_digest;
 use crate::request::{GitRequest, Request};
 use crate::resolve::Resolved;
 use crate::rust::{Compiler, RustInputs};
+use crate::series::{self, Patch};
 use crate::target::Arch;
 use crate::torch::lock::TorchLock;
 use crate::torch::sdk;
@@ -75,6 +76,7 @@ pub fn locked(context: &Context, record: &Record, options: &Options) -> Result<L
     }
     changed.extend(toolchain(context, record, &locked)?);
     changed.extend(torch(context, record, options)?);
+    changed.extend(record.patches.iter().filter_map(|patch| absent(context, patch)));
     changed.extend(compiler(record, &locked));
     if changed.is_empty() {
         // Whatever else counts that is not told above, such as a part that a manifest got wrong.
@@ -128,6 +130,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         source: record.source.clone(),
         identity: resolution.identity.clone(),
         recipe: record.recipe.clone(),
+        patches: record.patches.clone(),
         trees: resolution.trees.clone(),
         torch: resolution.torch.clone(),
         libraries: resolution.libraries.clone(),
@@ -259,6 +262,13 @@ fn torch(context: &Context, record: &Record, options: &Options) -> Result<Vec<Ch
         changed.extend(Changed::of("torch SDK", record.torch.digest, Some(input.digest())));
     }
     Ok(changed)
+}
+
+/// A patch that neither the store nor `patches/` has.
+fn absent(context: &Context, patch: &Patch) -> Option<Changed> {
+    let here = series::text(context, patch).is_ok();
+    let input = format!("patch `{}`", patch.path);
+    (!here).then(|| Changed { input, recorded: patch.sha256.to_string(), here: None })
 }
 
 /// Says where a source on disk lies now, and whether it is still the one that was built.

@@ -11,6 +11,7 @@ use crate::exec::Isolation;
 use crate::lock::Source;
 use crate::manifest::{Resolution, SCHEMA_VERSION, WheelEntry};
 use crate::recipe::Recipe;
+use crate::series::Patch;
 use crate::target::Target;
 use crate::toolchain::ComponentRef;
 
@@ -31,6 +32,9 @@ pub struct Record {
     pub source: Source,
     /// What its recipe said.
     pub recipe: Recipe,
+    /// Its local patches.
+    #[serde(default)]
+    pub patches: Vec<Patch>,
     /// Where the wheel runs.
     pub target: Target,
     /// The Python that it is for.

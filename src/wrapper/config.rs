@@ -234,12 +234,12 @@ pub(super) mod tests {
             binutils: Some("/real/store/binutils".into()),
             torch: None,
             sms: vec![Sm(110)],
-            targets: Selection::default(),
             jobs: 2,
             prefix_map: vec![
                 ("/real/build".into(), CANONICAL_BUILD.into()),
                 ("/real/store".into(), CANONICAL_STORE.into()),
             ],
+            targets: Selection::default(),
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),

@@ -12,6 +12,7 @@ mod completions;
 mod fetch;
 mod fuzz;
 mod lock;
+mod patch;
 mod pins;
 mod prove;
 mod store;
@@ -45,6 +46,8 @@ enum Command {
     Pins(pins::Args),
     /// Locks the packages of crosswheel.toml anew
     Lock(lock::Args),
+    /// Opens packages to change them, and keeps the changes as patches
+    Patch(patch::Args),
     /// Says what wheels and shared objects need and hold, and whether a target has it
     Audit(audit::Args),
     /// Imports wheels on their emulated target, and says what they hold or lack
@@ -75,6 +78,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Verify(args) => verify::run(&args),
         Command::Pins(args) => pins::run(&args),
         Command::Lock(args) => lock::run(&args),
+        Command::Patch(args) => patch::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Test(args) => test::run(&args),
