@@ -4,6 +4,7 @@
 //! compilers at once as there are jobs and as fit into memory, the list of [`Action`]s, and events. Nothing here starts
 //! a process.
 
+mod busy;
 pub mod costs;
 mod failure;
 mod gate;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
 
+use super::busy::Busy;
 use super::gate::Gate;
 use super::keeper::Keeper;
 use super::memory::{Sampler, Usage};
@@ -61,28 +62,6 @@ pub struct Finished {
     pub busy: Duration,
     /// Why the log does not have all of them.
     pub unlogged: Option<Arc<std::io::Error>>,
-}
-
-/// Adds up the time in which something runs.
-#[derive(Debug, Default)]
-struct Busy {
-    running: usize,
-    since: Option<Instant>,
-    total: Duration,
-}
-
-impl Busy {
-    fn begin(&mut self) {
-        self.running += 1;
-        self.since.get_or_insert_with(Instant::now);
-    }
-
-    fn end(&mut self) {
-        self.running -= 1;
-        if self.running == 0 {
-            self.total += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
-        }
-    }
 }
 
 /// What the threads of a server share.
