@@ -78,7 +78,8 @@ impl<'a> Plan<'a> {
         }
         // Neither the number of jobs nor where the server listens decides anything.
         let config = Config { socket: None, jobs: 0, cache: None, ..config.clone() };
-        let wrapper = [SOURCES.concat().into_bytes(), serde_json::to_vec(&config).ok()?].concat();
+        let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
+        let wrapper = [SOURCES.concat().into_bytes(), given].concat();
         let key = KeyBuilder::new(&wrapper)
             .tool(call.tool, &call.args)
             .environment(environment, call.hidden)
