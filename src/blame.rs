@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crate::actions::{Cause, Failure, Kind};
 use crate::error::{Class, Diagnose, FREE_SPACE, tells_full_disk};
 use crate::python::backend::{BackendError, Exception};
+use crate::rust::hints::hint;
 use crate::wrapper::CANONICAL_BUILD;
 
 /// Why a build failed.
@@ -36,7 +37,8 @@ pub enum BuildError {
 impl BuildError {
     /// Finds the compiler that is to blame, if one is.
     pub(crate) fn new(error: BackendError, failures: &[Failure], jobs: NonZeroUsize) -> Self {
-        match (error, failures.first()) {
+        let fitting = failures.first().filter(|failure| fits(&error, failure));
+        match (error, fitting) {
             (BackendError::Raised(raised), Some(failure)) if tells_of_a_command(&raised) => {
                 let (failure, log) = (failure.clone(), raised.log.clone());
                 // What the build printed last, the compiler printed.
@@ -72,13 +74,18 @@ impl Diagnose for BuildError {
             Self::Compiler { failure: Failure::Refused(refuse), .. } if refuse.hint.is_some() => {
                 refuse.hint.clone()
             }
-            Self::Compiler { log, jobs, .. } => Some(match self.class() {
+            Self::Compiler { failure, log, jobs, .. } => Some(match self.class() {
                 Class::Memory => format!(
                     "let fewer compilers run at once: `--jobs` is {jobs} now; the whole log is in `{}`",
                     log.display()
                 ),
                 Class::DiskFull => FREE_SPACE.to_owned(),
-                _ => format!("the whole log is in `{}`", log.display()),
+                _ => {
+                    let log = format!("the whole log is in `{}`", log.display());
+                    let known =
+                        (failure.kind() == Some(Kind::CompileRust)).then(|| hint(said(failure)));
+                    known.flatten().map_or(log.clone(), |hint| format!("{hint}; {log}"))
+                }
             }),
         }
     }
@@ -93,7 +100,24 @@ fn tells_of_a_command(raised: &Exception) -> bool {
         ["CompileError", "LinkError", "ExecError", "DistutilsExecError", "CalledProcessError"];
     const WORDS: [&str; 6] =
         ["failed with exit", "exit status", "exit code", "Error compiling", "ninja", "cmake"];
-    KINDS.contains(&raised.kind.as_str()) || WORDS.iter().any(|w| raised.message.contains(w))
+    // maturin prints that its command failed, and exits.
+    let exits = raised.kind == "SystemExit" && raised.message == "1";
+    let printed = raised.tail.iter().any(|line| line.contains("returned non-zero exit status"));
+    KINDS.contains(&raised.kind.as_str())
+        || WORDS.iter().any(|w| raised.message.contains(w))
+        || exits && printed
+}
+
+/// Whether a tool's failure may be what a build ended with. cargo goes on where a crate's build
+/// script tried a compiler in vain, and says what it ended with.
+fn fits(error: &BackendError, failure: &Failure) -> bool {
+    let BackendError::Raised(raised) = error else { return true };
+    let says = |words: &str| raised.tail.iter().any(|line| line.contains(words));
+    let of_rustc = failure.kind() == Some(Kind::CompileRust);
+    match (says("could not compile `"), says("failed to run custom build command")) {
+        (true, _) => of_rustc,
+        (false, script) => script || !of_rustc,
+    }
 }
 
 fn first_line(message: &str) -> String {
@@ -116,13 +140,13 @@ fn describe(failure: &Failure) -> String {
         Failure::Failed { kind, label, source, exit, said } => (kind, label, source, exit, said),
     };
     let name = match (kind, source) {
-        (Kind::Link, _) | (_, None) => label.as_str(),
+        (Kind::Link | Kind::CompileRust, _) | (_, None) => label.as_str(),
         (_, Some(source)) => in_tree(source),
     };
     let (does_not, was) = match kind {
         Kind::Link => ("link", "linked"),
         Kind::Preprocess => ("pass the preprocessor", "preprocessed"),
-        Kind::Compile | Kind::CompileCuda => ("compile", "compiled"),
+        Kind::Compile | Kind::CompileCuda | Kind::CompileRust => ("compile", "compiled"),
     };
     let mut text = match failure.cause() {
         Cause::Killed(program) => {

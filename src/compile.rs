@@ -1,5 +1,6 @@
 //! Compile: runs the backend, whose compilers are crosswheel's wrappers.
 
+mod cmake;
 mod missing_header;
 
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -16,6 +17,8 @@ use crate::configure::{BuildFolder, ConfigureError, Configured};
 use crate::context::Context;
 use crate::exec::Isolation;
 use crate::lock::Locked;
+use crate::pins::Pin;
+use crate::recipe;
 use crate::report::{Event, Step};
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
@@ -32,6 +35,8 @@ pub struct Built {
     pub folder: BuildFolder,
     /// The backend's wheel.
     pub wheel: PathBuf,
+    /// The pins that were changed before it was configured.
+    pub pins: Vec<Pin>,
     /// How the build's processes were kept apart.
     pub isolation: Isolation,
     /// The variables of the build's processes.
@@ -53,7 +58,7 @@ pub struct Built {
 
 /// Builds the wheel.
 pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
-    let Configured { locked, toolchain, torch, folder, system, bench } = configured;
+    let Configured { locked, toolchain, torch, folder, system, pins, bench } = configured;
     let wheels = folder.wheels();
     match fs_err::remove_dir_all(&wheels) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -84,7 +89,10 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         Err(error) => {
             let log = log_from(&folder.log(), logged).map_err(ConfigureError::Io)?;
             let detector = context.cuda_libraries()?.detector()?;
-            return Err(MissingHeader::explain(error, &log, &detector));
+            let package = locked.identity.name.as_deref().and_then(recipe::folder_name);
+            let package = package.as_deref().unwrap_or("<package>");
+            let error = MissingHeader::explain(error, &log, &detector);
+            return Err(cmake::explain(error, &log, package));
         }
     };
     if let Some(error) = now.unlogged {
@@ -102,6 +110,7 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         torch,
         folder,
         wheel,
+        pins,
         isolation,
         variables,
         actions,

@@ -1,11 +1,14 @@
 //! Configure: from a patched source tree to a place where its backend can run: tool wrappers, an
 //! action server, a sandbox and a Python environment.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use indexmap::IndexMap;
 
 use crate::Result;
 use crate::actions::{CacheStore, CostBook, Finished, Server, ServerOptions};
@@ -14,8 +17,9 @@ use crate::cache::{Caching, Scope};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::exec::{Command, Sandbox, Silence, View};
-use crate::lock::Locked;
+use crate::lock::{Locked, LockedTree};
 use crate::patch::Patched;
+use crate::pins::Pin;
 use crate::python::answers::TorchAnswers;
 use crate::python::backend::{Backend, BackendError};
 use crate::python::environment::{BuildEnvironment, Parts, Tools};
@@ -25,9 +29,9 @@ use crate::python::pyproject::BuildSystem;
 use crate::python::shim::ToolProject;
 use crate::recipe::Recipe;
 use crate::resolve::Resolved;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{Toolchain, cmake};
 use crate::torch::sdk::TorchSdk;
-use crate::wrapper;
+use crate::{rust, wrapper};
 
 /// A build that is ready to run.
 pub struct Configured {
@@ -41,6 +45,8 @@ pub struct Configured {
     pub folder: BuildFolder,
     /// How the package is built.
     pub system: BuildSystem,
+    /// The pins that were changed.
+    pub pins: Vec<Pin>,
     /// Where its backend runs.
     pub bench: Workbench,
 }
@@ -94,6 +100,16 @@ impl BuildFolder {
         self.root.join("source")
     }
 
+    /// The copies of the trees that the recipe names, each under its name.
+    pub fn trees(&self) -> PathBuf {
+        self.root.join("trees")
+    }
+
+    /// The toolchain file for CMake.
+    fn toolchain_file(&self) -> PathBuf {
+        self.root.join("toolchain.cmake")
+    }
+
     /// The Python environment.
     pub fn environment(&self) -> PathBuf {
         self.root.join("environment")
@@ -102,6 +118,21 @@ impl BuildFolder {
     /// The tool wrappers.
     pub fn tools(&self) -> PathBuf {
         self.root.join("tools")
+    }
+
+    /// The crates that stand for their registry.
+    pub fn crates(&self) -> PathBuf {
+        self.root.join("crates")
+    }
+
+    /// cargo's configuration.
+    pub fn cargo_home(&self) -> PathBuf {
+        self.root.join("cargo")
+    }
+
+    /// What cargo compiles.
+    pub fn cargo_target(&self) -> PathBuf {
+        self.root.join("cargo-target")
     }
 
     /// What the backend makes.
@@ -132,13 +163,34 @@ impl BuildFolder {
 
 /// Makes the place.
 pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
-    let Patched { fetched, folder, system } = patched;
+    let Patched { fetched, folder, system, pins } = patched;
     let resolved = &fetched.locked.resolved;
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
-    let recipe = &fetched.locked.recipe;
-    let wheels = &fetched.wheels;
-    let bench = Workbench::create(context, resolved, recipe, &toolchain, &torch, wheels, &folder)?;
-    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, bench })
+    if let Some(rust) = &fetched.locked.rust {
+        rust::prepare(&folder, &rust.crates, &fetched.crates)?;
+    }
+    let asked = Asked {
+        resolved,
+        recipe: &fetched.locked.recipe,
+        trees: &fetched.locked.trees,
+        wheels: &fetched.wheels,
+    };
+    forget_left_out(&folder, asked).map_err(ConfigureError::Io)?;
+    let bench = Workbench::create(context, asked, &toolchain, &torch, &folder)?;
+    Ok(Configured { locked: fetched.locked, toolchain, torch, folder, system, pins, bench })
+}
+
+/// What is asked of a place to build in.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What is built.
+    pub resolved: &'a Resolved,
+    /// What its recipe says.
+    pub recipe: &'a Recipe,
+    /// The trees that the recipe names, where they are in the build folder.
+    pub trees: &'a [LockedTree],
+    /// The locked wheels of the build environment.
+    pub wheels: &'a [PathBuf],
 }
 
 /// Where a backend's hooks run.
@@ -156,20 +208,23 @@ impl Workbench {
     /// Places the wrappers, starts the server, and makes the Python environment.
     pub fn create(
         context: &Context,
-        resolved: &Resolved,
-        recipe: &Recipe,
+        asked: Asked<'_>,
         toolchain: &Toolchain,
         torch: &TorchSdk,
-        wheels: &[PathBuf],
         folder: &BuildFolder,
     ) -> Result<Self> {
+        let Asked { resolved, recipe, trees, wheels } = asked;
         fs_err::create_dir_all(folder.root()).map_err(ConfigureError::Io)?;
         let tools = folder.tools();
         let supervisor = wrapper::install_sandbox(&tools, &context.executable)?;
         let isolation = context.isolation(&supervisor, folder.root())?;
-        let sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
+        let mut sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
             .torch(&torch.python_path)
             .store(context.store.root());
+        if let Some(rust) = &toolchain.rust {
+            // The machine's own, which the sandbox may hide otherwise.
+            sandbox = sandbox.readable(&rust.root);
+        }
         let view = sandbox.view();
         let mut config = wrapper::Config::new(
             &toolchain.renamed(|path| view.inside(path)),
@@ -182,12 +237,22 @@ impl Workbench {
             resolved.jobs.get(),
         );
         config.socket = Some(view.inside(&folder.socket()));
+        config.tools.cmake = cmake_of(wheels, &view.inside(&folder.environment()), toolchain)?;
+        config.targets =
+            wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
         let cache = (context.cache.enabled && folder.cached)
             .then(|| CacheStore { objects: context.objects(), incoming: folder.incoming() });
         config.cache =
             cache.as_ref().map(|cache| caching(cache, view, folder, context.store.root(), torch));
         let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
         let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
+        let rust = match &toolchain.rust {
+            Some(tools) => {
+                rust::install(context, tools, &installed, toolchain, view)?;
+                rust::variables(folder, &installed, toolchain, view)
+            }
+            None => IndexMap::new(),
+        };
         let server = Server::start(ServerOptions {
             socket: folder.socket(),
             log: folder.actions(),
@@ -201,6 +266,17 @@ impl Workbench {
         })?;
         let tools =
             Tools { folder: installed.folder, cuda: installed.cuda, arch: resolved.target.arch };
+        let wrapped = wrapped(toolchain, &tools, view);
+        let trees = Trees { locked: trees, folder: view.inside(&folder.trees()) };
+        let project = cmake::Project {
+            // Links lead from the build folder into the store, and CMake follows some of them.
+            roots: [folder.root(), &torch.python_path, context.store.root()]
+                .map(|root| view.inside(root))
+                .into(),
+            cache: trees.cache(recipe),
+        };
+        let toolchain_file = folder.toolchain_file();
+        write_changed(&toolchain_file, &wrapped.cmake(&project)).map_err(ConfigureError::Io)?;
         let answers =
             TorchAnswers { root: torch.python_path.clone(), version: torch.facts.version.clone() };
         let parts = Parts {
@@ -215,6 +291,10 @@ impl Workbench {
         };
         let launch = |invocation: &Invocation| run(context, &sandbox, invocation);
         let mut environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
+        environment.set(rust);
+        let file = view.inside(&toolchain_file).into_os_string();
+        environment.set([("CMAKE_TOOLCHAIN_FILE".to_owned(), file)]);
+        environment.set(trees.variables());
         let own = recipe.environment.iter().map(|(name, value)| (name.clone(), value.into()));
         environment.set(own);
         let (jobs, max_silence) = (resolved.jobs, resolved.max_silence);
@@ -234,7 +314,7 @@ impl Workbench {
             environment: &self.environment,
             system,
             source: &self.folder.source(),
-            settings: &indexmap::IndexMap::new(),
+            settings: &IndexMap::new(),
             log: &self.folder.log(),
             launch: &|invocation| {
                 let command = self.sandbox.command(&invocation.program, &invocation.dir)?;
@@ -245,7 +325,7 @@ impl Workbench {
     }
 
     /// The variables of the build's processes.
-    pub fn variables(&self) -> &indexmap::IndexMap<String, OsString> {
+    pub fn variables(&self) -> &IndexMap<String, OsString> {
         self.environment.variables()
     }
 
@@ -258,6 +338,96 @@ impl Workbench {
     pub fn finish(self) -> Finished {
         self.server.finish()
     }
+}
+
+/// Removes what an earlier build installed into setuptools' folders, where other targets are built
+/// now: whatever lies there gets into the wheel. What was compiled stays.
+fn forget_left_out(folder: &BuildFolder, asked: Asked<'_>) -> std::io::Result<()> {
+    let selected = format!("{:?} {:?}", asked.resolved.only, asked.recipe.leave_out);
+    let record = folder.root().join("targets");
+    let before = fs_err::read_to_string(&record).ok();
+    let build = folder.source().join("build");
+    if before.is_some_and(|before| before != selected) && build.is_dir() {
+        for entry in fs_err::read_dir(build)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("lib") {
+                fs_err::remove_dir_all(entry.path())?;
+            }
+        }
+    }
+    fs_err::create_dir_all(folder.root())?;
+    write_changed(&record, &selected)
+}
+
+/// The cmake among the wheels of a build environment, as the build calls it: the project's wheels
+/// have the program itself among the package's files.
+fn cmake_of(
+    wheels: &[PathBuf],
+    environment: &Path,
+    toolchain: &Toolchain,
+) -> Result<Option<PathBuf>> {
+    let is_cmake = |wheel: &PathBuf| {
+        wheel.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cmake-"))
+    };
+    if !wheels.iter().any(is_cmake) {
+        return Ok(None);
+    }
+    let (major, minor) = python_version(toolchain)?;
+    let site = format!("lib/python{major}.{minor}/site-packages");
+    Ok(Some(environment.join(site).join("cmake/data/bin/cmake")))
+}
+
+/// The toolchain as a build sees it: with the wrappers in the place of its tools.
+fn wrapped(toolchain: &Toolchain, tools: &Tools, view: &View) -> Toolchain {
+    let inside = |tool: &str| view.inside(&tools.folder.join(tool));
+    Toolchain {
+        cc: inside(&tools.name("gcc")),
+        cxx: inside(&tools.name("g++")),
+        cuda: view.inside(&tools.cuda),
+        ninja: inside("ninja"),
+        ..toolchain.renamed(|path| view.inside(path))
+    }
+}
+
+/// The trees that a recipe names, as the build is told of them.
+struct Trees<'a> {
+    locked: &'a [LockedTree],
+    /// As the build calls it.
+    folder: PathBuf,
+}
+
+impl Trees<'_> {
+    /// The entries of CMake's cache: the recipe's, and where the sources are that no variable
+    /// tells of. What the package would fetch while it is configured, and nobody named, is an error.
+    fn cache(&self, recipe: &Recipe) -> BTreeMap<String, String> {
+        let mut cache = BTreeMap::from([
+            ("FETCHCONTENT_FULLY_DISCONNECTED".into(), "ON".into()),
+            // Older projects would be told of it by a warning.
+            ("CMAKE_POLICY_DEFAULT_CMP0170".into(), "NEW".into()),
+        ]);
+        for tree in self.locked.iter().filter(|tree| tree.wanted.variable.is_none()) {
+            let name = format!("FETCHCONTENT_SOURCE_DIR_{}", tree.wanted.name.to_uppercase());
+            cache.insert(name, self.folder.join(tree.folder()).display().to_string());
+        }
+        cache.extend(recipe.cmake.clone());
+        cache
+    }
+
+    /// The environment variables.
+    fn variables(&self) -> impl Iterator<Item = (String, OsString)> {
+        self.locked.iter().filter_map(|tree| {
+            let variable = tree.wanted.variable.clone()?;
+            Some((variable, self.folder.join(tree.folder()).into_os_string()))
+        })
+    }
+}
+
+/// Writes a file, unless it holds that text already: its time says when it changed.
+fn write_changed(path: &Path, text: &str) -> std::io::Result<()> {
+    if fs_err::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    fs_err::write(path, text)
 }
 
 /// What the tool wrappers know of the cache.

@@ -18,6 +18,7 @@ use crate::target::Arch;
 use crate::toolchain::cuda::CudaLibraries;
 use crate::toolchain::provision::Provisioner;
 use crate::toolchain::sources::Sources;
+use crate::torch::{self, source::TorchSource};
 
 /// One run of crosswheel.
 pub struct Context {
@@ -123,6 +124,15 @@ impl Context {
     /// The CUDA libraries that packages may link to, as written.
     pub fn cuda_libraries(&self) -> Result<CudaLibraries> {
         Ok(CudaLibraries::load(&self.project.toolchains())?)
+    }
+
+    /// The torch that a text names: one that was imported, a folder, a wheel or a version.
+    pub fn torch_source(&self, text: &str) -> Result<TorchSource> {
+        let here = self.environment.current_dir();
+        match torch::import::find(&self.store, text).filter(|_| !here.join(text).is_dir()) {
+            Some(imported) => Ok(TorchSource::Folder(imported)),
+            None => Ok(TorchSource::parse(text, here)?),
+        }
     }
 
     /// How files get into the store.

@@ -51,6 +51,11 @@ impl Environment {
         self.get(name).map(|v| self.current_dir.join(v))
     }
 
+    /// All of it, for a program that is the user's own.
+    pub fn all(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
     /// The user's home folder, where `HOME` is set.
     pub fn home(&self) -> Option<PathBuf> {
         self.path("HOME")

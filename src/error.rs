@@ -24,6 +24,8 @@ pub enum Class {
     Toolchain,
     /// The torch given cannot serve the target.
     Torch,
+    /// A local patch does not apply.
+    Patch,
     /// The package's own build failed.
     Build,
     /// The package's own build neither ended nor did anything, and was stopped.

@@ -19,9 +19,12 @@ use crate::audit::Report;
 use crate::compile::Built;
 use crate::error::{Class, Diagnose};
 use crate::exec::Isolation;
-use crate::lock::{Identity, Locked, Source, TorchInput};
+use crate::lock::{Identity, Locked, LockedTree, Source, TorchInput};
 use crate::package::Packaged;
+use crate::pins::Pin;
 use crate::recipe::Recipe;
+use crate::rust::RustInputs;
+use crate::series::Patch;
 use crate::target::Target;
 use crate::toolchain::{ComponentRef, TargetPython};
 use crate::wrapper::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH};
@@ -46,6 +49,10 @@ pub struct Manifest {
     pub source: Source,
     /// What the package's recipe says for this version and target.
     pub recipe: Recipe,
+    /// Its local patches, in the order in which they were applied.
+    pub patches: Vec<Patch>,
+    /// The pins that were changed, in the source and in the wheel's `METADATA`.
+    pub pins: Vec<Pin>,
     /// Where the wheel runs.
     pub target: Target,
     /// The Python that it is for.
@@ -80,6 +87,12 @@ pub struct Resolution {
     /// The local version that was asked for, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_version: Option<String>,
+    /// Source trees beside the package's own, as its recipe names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<LockedTree>,
+    /// The targets of a CMake project that were built, where not all were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
     /// The torch by its content.
     pub torch: TorchInput,
     /// The headers of the target's Python, where they are not a component's.
@@ -87,6 +100,9 @@ pub struct Resolution {
     pub headers: Option<GivenHeaders>,
     /// CUDA libraries whose headers it got beyond the toolkit's.
     pub libraries: BTreeSet<String>,
+    /// Its crates and what compiled them, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<RustInputs>,
     /// The digests of the symbol indices that stubs were made from, in the components' order.
     pub symbols: Vec<Sha256>,
     /// The time of everything that was written, in seconds since 1970.
@@ -102,8 +118,8 @@ pub struct GivenHeaders {
     pub digest: Sha256,
 }
 
-/// The wheel.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The wheel, or the shared library that a plain crate makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WheelEntry {
     /// Its file name.
     pub file: String,
@@ -159,7 +175,7 @@ impl Diagnose for ManifestError {
 
 impl Manifest {
     /// The record of a build.
-    pub fn new(built: &Built, packaged: &Packaged, audit: Report) -> Self {
+    pub fn new(built: &Built, packaged: &Packaged, wheel: WheelEntry, audit: Report) -> Self {
         let locked = &built.locked;
         let mut audit = audit;
         audit.inspection.path = packaged.name.to_string().into();
@@ -167,14 +183,12 @@ impl Manifest {
             schema_version: SCHEMA_VERSION,
             crosswheel: env!("CARGO_PKG_VERSION"),
             inputs: locked.digest(),
-            wheel: WheelEntry {
-                file: packaged.name.to_string(),
-                size: packaged.size,
-                sha256: packaged.sha256,
-            },
+            wheel,
             request: locked.resolved.request.to_string(),
             source: locked.source.clone(),
             recipe: locked.recipe.clone(),
+            patches: locked.patches.clone(),
+            pins: [&built.pins[..], &packaged.pins].concat(),
             target: locked.resolved.target.clone(),
             python: built.canonical(&built.toolchain.target_python),
             torch: TorchEntry::new(built),
@@ -208,9 +222,12 @@ impl Resolution {
             identity: locked.identity.clone(),
             variant: resolved.variant.clone(),
             local_version: resolved.local_version.clone(),
+            trees: locked.trees.clone(),
+            only: resolved.only.clone(),
             torch: locked.torch.clone(),
             headers: headers.map(|(path, digest)| GivenHeaders { path, digest }),
             libraries: locked.libraries.clone(),
+            rust: locked.rust.clone(),
             symbols: locked.symbols.clone(),
             source_date_epoch: resolved.time.seconds(),
         }

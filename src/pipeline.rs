@@ -11,9 +11,10 @@ use crate::audit::{self, Report};
 use crate::compile::{Built, compile};
 use crate::configure::{BuildFolder, configure};
 use crate::context::Context;
+use crate::extension::HandedOver;
 use crate::fetch::{Fetched, fetch};
 use crate::lock::{Locked, lock};
-use crate::manifest::{Manifest, write_together};
+use crate::manifest::{Manifest, WheelEntry, write_together};
 use crate::outputs::Outputs;
 use crate::package::{self, Packaged};
 use crate::patch::patch;
@@ -178,13 +179,12 @@ fn hand_over(
     out: &Path,
     wall: Duration,
 ) -> Result<Product> {
-    let name = packaged.name.to_string();
-    let wheel = out.join(&name);
-    let manifest = out.join(format!("{}.manifest.json", name.trim_end_matches(".whl")));
-    let product = product(built, packaged, &report, wheel.clone(), manifest.clone(), wall);
-    let record = Manifest::new(built, packaged, report).to_json();
-    let bytes = fs_err::read(&packaged.path)
-        .map_err(|source| PackageError::Read { path: packaged.path.clone(), source })?;
+    let HandedOver { entry, bytes } = HandedOver::of(&built.locked.resolved.request, packaged)?;
+    let wheel = out.join(&entry.file);
+    let manifest = wheel.with_extension("manifest.json");
+    let paths = (wheel.clone(), manifest.clone());
+    let product = product(built, packaged, &entry, &report, paths, wall);
+    let record = Manifest::new(built, packaged, entry, report).to_json();
     let remembered = serde_json::to_vec(&product).expect("strings and numbers serialise");
     write_together(&[
         (&wheel, &bytes),
@@ -197,9 +197,9 @@ fn hand_over(
 fn product(
     built: &Built,
     packaged: &Packaged,
+    entry: &WheelEntry,
     report: &Report,
-    wheel: PathBuf,
-    manifest: PathBuf,
+    (wheel, manifest): (PathBuf, PathBuf),
     wall: Duration,
 ) -> Product {
     let Resolved { target, .. } = &built.locked.resolved;
@@ -216,8 +216,8 @@ fn product(
     let floors = report.inspection.floors.iter();
     Product {
         wheel,
-        sha256: packaged.sha256,
-        size: packaged.size,
+        sha256: entry.sha256,
+        size: entry.size,
         manifest,
         inputs: built.locked.digest(),
         target: target.name.clone(),

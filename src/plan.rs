@@ -84,12 +84,15 @@ pub fn plan(context: &Context, locked: &Locked, out: &Path) -> Result<Plan> {
 
 /// What a fetch would download, each file once, sorted by name.
 fn downloads(context: &Context, locked: &Locked) -> Result<Vec<PlannedDownload>> {
-    let request = toolchain_request(&locked.resolved, &locked.libraries);
+    let request = toolchain_request(&locked.resolved, &locked.libraries, locked.rust.as_ref());
     let mut inputs = context.with_provisioner(|p| p.missing(&request))?;
     inputs.extend(locked.requirements.iter().cloned().map(Input::Whole));
-    if let Source::Index(artifact) = &locked.source {
-        inputs.push(Input::Whole(artifact.clone()));
-    }
+    inputs.extend(locked.sources().filter_map(|source| match source {
+        Source::Index(artifact) => Some(Input::Whole(artifact.clone())),
+        _ => None,
+    }));
+    let crates = locked.rust.iter().flat_map(|rust| &rust.crates.crates);
+    inputs.extend(crates.cloned().map(Input::Whole));
     let absent = inputs.iter().filter(|input| context.store.blob(&input.sha256()).is_none());
     let mut downloads: Vec<_> = absent.map(PlannedDownload::of).collect();
     downloads.extend(torch(context, &locked.torch)?);

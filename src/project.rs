@@ -69,6 +69,21 @@ pub struct Config {
     pub registries: BTreeMap<String, RegistryTable>,
     /// Where the headers of further Pythons are: `"3.12" = "path/to/folder-or-archive"`.
     pub python_headers: BTreeMap<String, PathBuf>,
+    /// Where git repositories are, and what there is in their place, by the URL that requests,
+    /// recipes and submodules name.
+    pub sources: BTreeMap<String, Substitute>,
+}
+
+/// What is used in the place of a git repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Substitute {
+    /// A mirror or clone with the same commits: a URL, or a path relative to the project.
+    pub git: Option<String>,
+    /// Another commit than a recipe names, or another tag. Manifests say so.
+    pub commit: Option<String>,
+    /// A source tree in the place of the commit that a recipe names. Manifests say so.
+    pub path: Option<PathBuf>,
 }
 
 /// Why `crosswheel.toml` cannot be used.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::context::Context;
 use crate::package::ArchiveTime;
+use crate::pins::PinRule;
 use crate::request::Request;
 use crate::target::{Sm, Target};
 use crate::torch::source::TorchSource;
@@ -28,8 +29,12 @@ pub struct Options {
     pub python_headers: BTreeMap<String, PathBuf>,
     /// Whether the whole torch wheel is fetched and linked against.
     pub full_torch: bool,
+    /// What becomes of version requirements, over what the recipe says.
+    pub pins: Vec<PinRule>,
     /// The wheel's local version.
     pub local_version: Option<String>,
+    /// The targets of a CMake project that are built; all, where there are none.
+    pub only: Vec<String>,
     /// How many compilers may run at once.
     pub jobs: Option<NonZeroUsize>,
     /// Bytes of memory that compilers may take together; all that is free by default.
@@ -78,8 +83,8 @@ pub struct Resolved {
     pub request: Request,
     /// Where the wheel runs.
     pub target: Target,
-    /// What tells this target's products from others': its name, and the GPUs' architectures
-    /// where they are not its own, such as `thor.sm90`.
+    /// What tells this target's products from others': its name, the GPUs' architectures where they
+    /// are not its own, and whether not all is built, such as `thor.sm90.partial`.
     pub variant: String,
     /// The Python that it is for.
     pub python: String,
@@ -89,8 +94,12 @@ pub struct Resolved {
     pub torch: TorchSource,
     /// Whether the whole torch wheel is fetched and linked against.
     pub full_torch: bool,
+    /// What becomes of version requirements, over what the recipe says.
+    pub pins: Vec<PinRule>,
     /// The wheel's local version; by default it names CUDA, torch and target.
     pub local_version: Option<String>,
+    /// The targets of a CMake project that are built; all, where there are none.
+    pub only: Vec<String>,
     /// How many compilers may run at once.
     pub jobs: NonZeroUsize,
     /// Bytes of memory that they may take together, where it is not all that is free.
@@ -104,10 +113,10 @@ pub struct Resolved {
 /// Takes the user's choices, then `crosswheel.toml`'s, then the target's.
 pub fn resolve(context: &Context, request: Request, options: &Options) -> Result<Resolved> {
     let target = target(context, options)?;
-    let variant = variant(context, &target)?;
+    let variant = variant(context, &target, &options.only)?;
     let (python, headers) = python(context, &target, options)?;
     let torch = options.torch.as_deref().unwrap_or(&target.torch);
-    let torch = TorchSource::parse(torch, context.environment.current_dir())?;
+    let torch = context.torch_source(torch)?;
     let time = ArchiveTime::from_source_date_epoch(context.environment.text("SOURCE_DATE_EPOCH"))?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     Ok(Resolved {
@@ -118,7 +127,9 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         headers,
         torch,
         full_torch: options.full_torch,
+        pins: options.pins.clone(),
         local_version: options.local_version.clone(),
+        only: options.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         memory: options.memory,
         max_silence: options.max_silence.0,
@@ -136,12 +147,14 @@ pub fn target(context: &Context, options: &Options) -> Result<Target> {
     }
 }
 
-fn variant(context: &Context, target: &Target) -> Result<String> {
+fn variant(context: &Context, target: &Target, only: &[String]) -> Result<String> {
     let own = Target::load(&context.project.targets(), &target.name)?;
-    let parts = match own.sm == target.sm {
+    let mut parts: Vec<String> = match own.sm == target.sm {
         true => Vec::new(),
         false => target.sm.iter().map(|sm| format!(".sm{}", sm.0)).collect(),
     };
+    // Not to be taken for the whole.
+    parts.extend((!only.is_empty()).then(|| ".partial".to_owned()));
     Ok(format!("{}{}", target.name, parts.concat()))
 }
 

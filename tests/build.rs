@@ -34,6 +34,12 @@ pub fn sass(file: &Value) -> Vec<String> {
 /// Asserts what every wheel for Thor must be: one module, for its processor and GPU alone.
 #[track_caller]
 pub fn assert_fits_thor(wheel: &Path) {
+    assert_fits_thor_as(wheel, &["libcudart.so.13", "libc10.so"]);
+}
+
+/// The same of a module that needs these libraries.
+#[track_caller]
+pub fn assert_fits_thor_as(wheel: &Path, libraries: &[&str]) {
     let report = audit(wheel, "thor");
     let files = report["files"].as_array().unwrap();
     assert_eq!(files.len(), 1, "{files:?}");
@@ -41,7 +47,7 @@ pub fn assert_fits_thor(wheel: &Path) {
     assert_eq!(files[0]["machine"], 183);
     assert_eq!(sass(&files[0]), ["sm_110"]);
     let needed = strings(&files[0]["needed"]);
-    assert!(needed.contains(&"libcudart.so.13") && needed.contains(&"libc10.so"), "{needed:?}");
+    assert!(libraries.iter().all(|library| needed.contains(library)), "{needed:?}");
     assert!(strings(&report["fits_targets"]).contains(&"thor"), "{}", report["fits_targets"]);
 }
 
@@ -57,6 +63,8 @@ fn manifest(product: &Value) -> (String, Value) {
 fn a_kernel_is_built_for_thor_and_only_what_changed_is_built_again() {
     let workplace = Workplace::new("thor");
     let source = workplace.saxpy("saxpy");
+    // Which has nvcc call files by other names than their own.
+    with_lines(&source);
     let build = workplace.build(&source, "dist", &["--python", "3.11"]);
 
     let first = Run::of(&build);
@@ -87,6 +95,22 @@ fn a_kernel_is_built_for_thor_and_only_what_changed_is_built_again() {
     assert!(!edited.stderr.contains("operator.o"), "{}", edited.stderr);
     assert_ne!(product["sha256"], same["sha256"]);
     actions_are_recorded(&product, &source);
+
+    let operator = source.join("csrc/operator.cpp");
+    let text = fs_err::read_to_string(&operator).unwrap();
+    fs_err::write(&operator, format!("{text}\nint another = 1;\n")).unwrap();
+    let edited = Run::of(&build);
+    assert_eq!(edited.product()["ran"], 2, "{}", edited.stderr);
+    assert!(!edited.stderr.contains("saxpy.o"), "{}", edited.stderr);
+}
+
+/// Has the fixture ask for `-lineinfo`.
+fn with_lines(source: &Path) {
+    let setup = source.join("setup.py");
+    let script = fs_err::read_to_string(&setup).unwrap();
+    let lines = script.replace("\"nvcc\": [", "\"nvcc\": [\"-lineinfo\",");
+    assert_ne!(lines, script);
+    fs_err::write(setup, lines).unwrap();
 }
 
 /// Three compiler calls, measured, with the code that they made, and no path of this machine.
@@ -117,18 +141,14 @@ fn actions_are_recorded(product: &Value, source: &Path) {
 #[test]
 fn the_bytes_depend_neither_on_folder_time_and_jobs_nor_on_the_sandbox() {
     let workplace = Workplace::new("bytes");
-    let with_lines = |name: &str| {
+    let saxpy = |name: &str| {
         let source = workplace.saxpy(name);
-        let setup = source.join("setup.py");
-        let script = fs_err::read_to_string(&setup).unwrap();
-        let lines = script.replace("\"nvcc\": [", "\"nvcc\": [\"-lineinfo\",");
-        assert_ne!(lines, script);
-        fs_err::write(setup, lines).unwrap();
+        with_lines(&source);
         source
     };
-    let build = workplace.build(&with_lines("one"), "one", &["--jobs", "2"]);
+    let build = workplace.build(&saxpy("one"), "one", &["--jobs", "2"]);
     let shielded = Run::of(&build).product();
-    let another = with_lines("another");
+    let another = saxpy("another");
     let subject = shielded["wheel"].as_str().unwrap();
     let words = ["verify", "--format", "json", "--jobs", "1", subject, "--source"];
     let verify = xtask(words.into_iter().map(Into::into).chain([another.into_os_string()]));
@@ -173,4 +193,19 @@ fn a_spelling_of_a_folder_is_no_other_build() {
     let again = Run::of(&workplace.build(&dotted, "dist", &[])).product();
     assert_eq!(again["up_to_date"], true);
     assert_eq!(again["inputs"], first["inputs"]);
+}
+
+#[test]
+fn a_change_is_measured_and_the_file_given_back() {
+    let workplace = Workplace::new("rebuild");
+    let source = workplace.source("plain", &crate::faults::PLAIN);
+    let before = fs_err::read(source.join("plain.c")).unwrap();
+    let words = ["bench", "rebuild", "--edit", "plain.c", "--runs", "2", "--format", "json"];
+    let measured = Run::of(&xtask(
+        words.map(std::ffi::OsString::from).into_iter().chain([source.clone().into()]),
+    ));
+    let measured = measured.json();
+    assert_conforms(&measured, "bench-rebuild.schema.json");
+    assert_eq!((&measured["ran"], &measured["actions"]), (&2.into(), &2.into()));
+    assert_eq!(fs_err::read(source.join("plain.c")).unwrap(), before);
 }

@@ -148,7 +148,7 @@ fn install_for_anyone(machine: &Machine) {
     let project = machine.path("project");
     fs_err::create_dir(&project).unwrap();
     fs_err::copy(repository().join("crosswheel.toml"), project.join("crosswheel.toml")).unwrap();
-    for folder in ["toolchains", "tests/fixtures/saxpy"] {
+    for folder in ["native", "toolchains", "tests/fixtures/saxpy"] {
         for entry in WalkDir::new(repository().join(folder)) {
             let entry = entry.unwrap();
             let to = project.join(entry.path().strip_prefix(repository()).unwrap());

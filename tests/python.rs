@@ -137,6 +137,7 @@ fn toolchain(folder: &Path) -> Toolchain {
             include: vec![path("include/python3.12")],
             source: "fixture".to_owned(),
         },
+        rust: None,
         ninja: PathBuf::new(),
         uv: PathBuf::new(),
         components: Vec::new(),
@@ -240,6 +241,9 @@ fn a_prebuilt_wheel_is_not_found() {
                 try:\n    urllib.request.urlretrieve('https://example.com/a.whl', 'a.whl')\n\
                 except urllib.error.HTTPError as error:\n    return write(wheel_directory, error.code)";
     assert_eq!(fixture.build(body).unwrap(), "404");
+    // As where no namespace keeps the build off the network.
+    let proxied = format!("import os\nos.environ['https_proxy'] = 'http://127.0.0.1:9'\n{body}");
+    assert_eq!(fixture.build(&proxied).unwrap(), "404");
 }
 
 #[test]

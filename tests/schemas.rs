@@ -12,16 +12,23 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 19] = [
+const VERBS: [(&str, &[&str]); 28] = [
     ("audit", &["audit"]),
     ("bench cache", &["bench-cache"]),
     ("bench overhead", &["bench"]),
+    ("bench rebuild", &["bench-rebuild"]),
+    ("build-ext", &["product"]),
     ("build-wheels", &["product", "plan"]),
     ("cache gc", &["cache"]),
     ("cache stats", &["cache"]),
     ("cache verify", &["cache"]),
     ("fetch", &["fetch"]),
     ("lock", &["lock"]),
+    ("patch check", &["patch-check"]),
+    ("patch list", &["patch-list"]),
+    ("patch refresh", &["patch-refresh"]),
+    ("patch status", &["patch-status"]),
+    ("pins", &["pins"]),
     ("prove", &["prove"]),
     ("store gc", &["store"]),
     ("store path", &["store"]),
@@ -31,6 +38,8 @@ const VERBS: [(&str, &[&str]); 19] = [
     ("toolchain list", &["toolchain-list"]),
     ("toolchain lock", &["toolchain-lock"]),
     ("toolchain show", &["toolchain-show"]),
+    ("torch import", &["torch"]),
+    ("torch list", &["torch"]),
     ("verify", &["verify"]),
 ];
 

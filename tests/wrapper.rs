@@ -11,7 +11,7 @@ use crosswheel::actions::{Action, CostBook, Kind, Server, ServerOptions};
 use crosswheel::exec::{Command, Finished, Interrupt, Isolation, Sandbox};
 use crosswheel::report::{Event, Reporter};
 use crosswheel::target::Sm;
-use crosswheel::wrapper::{self, Config, Toolkit, Tools};
+use crosswheel::wrapper::{self, Config, Selection, Toolkit, Tools};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::sys::stat::Mode;
 
@@ -78,7 +78,9 @@ impl Build {
                 cxx: self.real("cxx"),
                 cuda: self.real("cuda"),
                 cuda_include: Vec::new(),
+                rustc: None,
                 ninja: self.real("ninja"),
+                cmake: None,
             },
             sysroot: None,
             binutils: None,
@@ -86,6 +88,7 @@ impl Build {
             sms: vec![Sm(110)],
             jobs: 3,
             prefix_map: vec![(self.folder.path().to_owned(), wrapper::CANONICAL_BUILD.into())],
+            targets: Selection::default(),
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),

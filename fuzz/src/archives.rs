@@ -2,7 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
+use crosswheel::artifact::Sha256;
+use crosswheel::bundle;
+use crosswheel::context::{Context, Setup};
+use crosswheel::environment::Environment;
+use crosswheel::exec::Interrupt;
+use crosswheel::report::Silent;
 use crosswheel::unpack::{self, Limits, Tree, UnpackError};
 use crosswheel::{Class, Diagnose as _};
 use walkdir::WalkDir;
@@ -61,6 +68,56 @@ pub fn deb(data: &[u8]) {
     if let Err(error) = unpacked {
         assert_refused(&error);
     }
+}
+
+/// A bundle: as it is, or made of an index, a zero byte, and the file that the index lists, whose
+/// digest and size stand in the index for `SHA256` and `SIZE`.
+pub fn bundle(data: &[u8]) {
+    let Some((form, data)) = form(data, 2) else { return };
+    let bytes = if form == 0 { data.to_vec() } else { bundle_of(data) };
+    let folder = folder();
+    let (path, root) = (folder.path().join("some.bundle"), folder.path().join("store"));
+    fs_err::write(&path, bytes).expect("written");
+    let context = Context::new(Setup {
+        environment: Environment::new([("PATH", "/nonexistent")], folder.path()),
+        root: folder.path().into(),
+        store: Some(root.clone()),
+        reporter: Arc::new(Silent),
+        interrupt: Interrupt::default(),
+        offline: true,
+        executable: "/nonexistent".into(),
+    });
+    let read = bundle::read(&context.expect("a store"), &path);
+    assert_contained(folder.path(), 2, &root);
+    for entry in WalkDir::new(root.join("downloads")).into_iter().flatten() {
+        if entry.file_type().is_file() {
+            let content = fs_err::read(entry.path()).expect("readable");
+            assert!(entry.path().ends_with(Sha256::of(content).to_string()), "{entry:?}");
+        }
+    }
+    if let Err(error) = read {
+        assert!(matches!(error.class(), Class::Archive | Class::Integrity), "{error:?}");
+    }
+}
+
+/// The index that `data` begins with, and the one file behind it.
+fn bundle_of(data: &[u8]) -> Vec<u8> {
+    let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let content = data.get(end + 1..).unwrap_or_default();
+    let sha256 = Sha256::of(content).to_string();
+    let index = String::from_utf8_lossy(&data[..end])
+        .replace("SHA256", &sha256)
+        .replace("SIZE", &content.len().to_string());
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in
+        [("bundle.json".to_owned(), index.as_bytes()), (format!("files/{sha256}"), content)]
+    {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, content).expect("in memory");
+    }
+    builder.into_inner().expect("in memory")
 }
 
 /// It is the archive that is at fault, and not this machine.

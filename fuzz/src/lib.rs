@@ -8,20 +8,23 @@ mod archives;
 mod binaries;
 mod texts;
 
-pub use archives::{deb, sdist};
+pub use archives::{bundle, deb, sdist};
 pub use binaries::{elf, fatbin, wheel};
-pub use texts::{index_page, metadata, recipe, request};
+pub use texts::{index_page, metadata, patch, pins, recipe, request};
 
 /// A target: its name, which is that of its file and of its seeds' folder, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 12] = [
+    ("bundle", bundle),
     ("deb", deb),
     ("elf", elf),
     ("fatbin", fatbin),
     ("index_page", index_page),
     ("metadata", metadata),
+    ("patch", patch),
+    ("pins", pins),
     ("recipe", recipe),
     ("request", request),
     ("sdist", sdist),

@@ -5,11 +5,15 @@ use std::str::FromStr as _;
 
 use crosswheel::net::Page;
 use crosswheel::package::{WheelName, metadata as fields, record};
+use crosswheel::pins::{Plan, Setting, TargetTorch, plan};
 use crosswheel::python::pyproject::Project;
+use crosswheel::python::requirements::markers;
 use crosswheel::recipe::{self as recipes, Subject};
 use crosswheel::registry::apt_index::PackageIndex;
 use crosswheel::registry::{File, apt_sources, deb822, file_name, simple};
 use crosswheel::request::Request;
+use crosswheel::series::{Heading, Named, attempt};
+use crosswheel::target::Arch;
 
 use super::{folder, form};
 
@@ -117,4 +121,56 @@ pub fn recipe(data: &[u8]) {
     }
     assert!(found.recipe.waivers.iter().all(|waiver| !waiver.reason.trim().is_empty()));
     found.recipe.requirements_digest();
+}
+
+/// The files of a source tree that pins stand in.
+const PINNED: [&str; 6] =
+    ["requirements.txt", "pyproject.toml", "setup.cfg", "setup.py", "CMakeLists.txt", "PKG-INFO"];
+
+/// A file with pins: what is changed once needs no change again, and is nothing but that.
+pub fn pins(data: &[u8]) {
+    let Some((form, data)) = form(data, PINNED.len() as u8) else { return };
+    let folder = folder();
+    let file = PINNED[usize::from(form)];
+    let write = |content: &[u8]| fs_err::write(folder.path().join(file), content).expect("written");
+    write(data);
+    let torch = TargetTorch::new("2.9.0a0+50eac811a6.nv25.09", "13.0").expect("a version");
+    let markers = markers(Arch::Aarch64, (3, 12)).expect("a version");
+    let setting = Setting { torch: &torch, rules: &[], markers: &markers };
+    let Ok(first) = plan(folder.path(), &setting) else { return };
+    let lines = data.split(|byte| *byte == b'\n').count();
+    assert!(first.pins.iter().all(|pin| (1..=lines).contains(&pin.line)));
+    let Some(changed) = first.files.get(Path::new(file)) else {
+        return assert!(first.changes().is_empty());
+    };
+    write(changed);
+    let Plan { pins, files } = plan(folder.path(), &setting).expect("as before");
+    assert!(files.is_empty() && pins.iter().all(|pin| !pin.changes()), "{pins:?}");
+}
+
+/// A patch of a small tree: what it makes stays in there, and links lead nowhere else.
+pub fn patch(data: &[u8]) {
+    Heading::read(data);
+    let folder = folder();
+    let tree = folder.path().join("tree");
+    fs_err::create_dir_all(tree.join("d")).expect("made");
+    let lines: String = (1..=30).map(|n| format!("line {n}\n")).collect();
+    for file in ["a", "a.txt", "d/x", "with space"] {
+        fs_err::write(tree.join(file), &lines).expect("written");
+    }
+    std::os::unix::fs::symlink("a", tree.join("l")).expect("linked");
+    let named = Named { name: "p".to_owned(), text: data.to_owned() };
+    let trial = attempt(&tree, &[named]).expect("a tree that can be read");
+    if trial.check("tree").is_err() {
+        return;
+    }
+    trial.write().expect("what fits can be written");
+    assert!(trial.is_as_in(&tree).expect("readable"), "what is written is what was promised");
+    assert_eq!(fs_err::read_dir(folder.path()).expect("readable").count(), 1);
+    let root = tree.canonicalize().expect("a folder");
+    for entry in walkdir::WalkDir::new(&tree).into_iter().map(|entry| entry.expect("readable")) {
+        if let Ok(place) = entry.path().canonicalize() {
+            assert!(place.starts_with(&root), "{}", entry.path().display());
+        }
+    }
 }

@@ -37,6 +37,14 @@ pub enum Cause {
 }
 
 impl Failure {
+    /// What the tool was to do, where it was started.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Refused(_) => None,
+            Self::Failed { kind, .. } => Some(*kind),
+        }
+    }
+
     /// Why, as far as its exit code and its own words tell.
     pub fn cause(&self) -> Cause {
         let Self::Failed { exit, said, .. } = self else { return Cause::Said };

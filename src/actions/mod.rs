@@ -38,6 +38,8 @@ pub enum Kind {
     CompileCuda,
     /// A host compiler made an object or assembler text.
     Compile,
+    /// rustc compiled a crate, and linked it where it is more than a library for others.
+    CompileRust,
     /// A compiler driver linked.
     Link,
     /// A compiler preprocessed only.

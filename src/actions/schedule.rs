@@ -67,7 +67,7 @@ impl Ask {
         let (memory, seconds) = match kind {
             Kind::CompileCuda if heavy => (11 * GIB, 240),
             Kind::CompileCuda => (3 * GIB, 60),
-            Kind::Compile => (GIB, 30),
+            Kind::Compile | Kind::CompileRust => (GIB, 30),
             Kind::Link => (GIB, 5),
             Kind::Preprocess => (GIB / 4, 5),
         };

@@ -13,7 +13,7 @@ use super::report::{
     Code, FileFacts, GpuCoverage, Inspection, Report, SCHEMA_VERSION, Violation, Waived,
 };
 use super::traces::PRIVATE_KEY;
-use super::{AuditError, Policy, abi3, requires};
+use super::{AuditError, Policy, abi3, requires, runpath};
 use crate::target::{Arch, Sm, Target};
 
 /// How many symbols a message names before it only counts the rest.
@@ -52,6 +52,8 @@ impl Inspection {
         let (private, newer) = abi3::check(&self);
         violations.extend(private);
         notes.extend(newer);
+        let files: Vec<_> = self.files.iter().map(|f| (f.path.as_str(), &f.elf)).collect();
+        notes.extend(runpath::notes(&files));
         let gpus = target.map_or(&[][..], |t| &t.sm);
         let served = gpu_coverage(&self.files, gpus);
         violations.extend(served.iter().flat_map(coverage_violations));

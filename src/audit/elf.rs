@@ -264,3 +264,25 @@ fn read_symbols<H: FileHeader<Endian = Endianness>>(
     facts.defined.sort();
     Ok(())
 }
+
+#[cfg(test)]
+impl Elf {
+    /// A Python module of this name, or a library, that needs and has nothing.
+    pub(super) fn module(name: Option<&str>) -> Self {
+        Self {
+            machine: crate::target::Arch::Aarch64.elf_machine(),
+            bits: 64,
+            shared: true,
+            soname: None,
+            needed: Vec::new(),
+            rpath: Vec::new(),
+            runpath: Vec::new(),
+            needed_versions: BTreeMap::new(),
+            executable_stack: false,
+            text_relocations: false,
+            python_module: name.map(str::to_owned),
+            undefined: Vec::new(),
+            defined: Vec::new(),
+        }
+    }
+}

@@ -17,6 +17,7 @@ mod inspect;
 pub mod libraries;
 pub mod report;
 mod requires;
+mod runpath;
 pub mod sarif;
 mod stage;
 pub mod tags;

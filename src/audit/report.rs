@@ -144,6 +144,8 @@ pub enum Code {
     TextRelocations,
     /// Looks for libraries in folders that do not move with it.
     RunpathNotRelative,
+    /// Needs a library of its own wheel that its folders do not lead to.
+    RunpathLacks,
     /// A member's digest is not what `RECORD` says.
     RecordHash,
     /// A member's size is not what `RECORD` says.
@@ -199,6 +201,7 @@ impl Code {
         Self::ExecutableStack,
         Self::TextRelocations,
         Self::RunpathNotRelative,
+        Self::RunpathLacks,
         Self::RecordHash,
         Self::RecordSize,
         Self::RecordMissing,
@@ -242,6 +245,7 @@ impl Code {
             Self::ExecutableStack => "executable-stack",
             Self::TextRelocations => "text-relocations",
             Self::RunpathNotRelative => "runpath-not-relative",
+            Self::RunpathLacks => "runpath-lacks",
             Self::RecordHash => "record-hash",
             Self::RecordSize => "record-size",
             Self::RecordMissing => "record-missing",

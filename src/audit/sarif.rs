@@ -88,6 +88,7 @@ impl Code {
             Self::ExecutableStack => "No file makes the stack executable",
             Self::TextRelocations => "No file has relocations in its code",
             Self::RunpathNotRelative => "Every RUNPATH moves with the wheel",
+            Self::RunpathLacks => "Every RUNPATH leads to the wheel's own libraries",
             Self::RecordHash => "Digests are those that RECORD says",
             Self::RecordSize => "Sizes are those that RECORD says",
             Self::RecordMissing => "RECORD lists every member",

@@ -44,9 +44,11 @@ fn list(violations: &[Violation]) -> String {
 pub fn check(context: &Context, built: &Built, packaged: &Packaged) -> Result<Report> {
     let target = &built.locked.resolved.target;
     let recipe = &built.locked.recipe;
+    // What was left out on purpose is not missed.
+    let whole = built.locked.resolved.only.is_empty();
     let policy = Policy {
-        expect_device_code: has_device_sources(built),
-        contract: recipe.contract.clone(),
+        expect_device_code: whole && has_device_sources(built),
+        contract: recipe.contract.iter().filter(|_| whole).cloned().collect(),
         waivers: recipe.waivers.clone(),
         own: true,
     };

@@ -233,8 +233,6 @@ pub fn python_tags<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap as Needed;
-
     use super::super::elf::Symbol;
     use super::*;
 
@@ -276,27 +274,9 @@ mod tests {
         assert_eq!(module_abi("_tiktoken.so"), ModuleAbi::Unmarked);
     }
 
-    fn module(name: Option<&str>) -> Elf {
-        Elf {
-            machine: Arch::Aarch64.elf_machine(),
-            bits: 64,
-            shared: true,
-            soname: None,
-            needed: Vec::new(),
-            rpath: Vec::new(),
-            runpath: Vec::new(),
-            needed_versions: Needed::new(),
-            executable_stack: false,
-            text_relocations: false,
-            python_module: name.map(str::to_owned),
-            undefined: Vec::new(),
-            defined: Vec::new(),
-        }
-    }
-
     fn python(modules: &[(&str, bool)], built: (&str, &str)) -> Option<String> {
         let files: Vec<(&str, Elf)> =
-            modules.iter().map(|(path, is)| (*path, module(is.then_some("m")))).collect();
+            modules.iter().map(|(path, is)| (*path, Elf::module(is.then_some("m")))).collect();
         let built = WheelTags::new(built.0, built.1, "linux_aarch64");
         let tags = python_tags(files.iter().map(|(path, elf)| (*path, elf)), &built);
         tags.map(|(python, abi)| format!("{python}-{abi}"))
@@ -326,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_library_that_takes_symbols_from_python_is_for_one_python() {
-        let mut library = module(None);
+        let mut library = Elf::module(None);
         library.undefined.push(Symbol {
             name: "_PyThreadState_UncheckedGet".to_owned(),
             version: None,

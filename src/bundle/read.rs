@@ -171,7 +171,7 @@ fn place(
         // What is made of it is held to this digest.
         Role::Torch { extract } => link(staged, &store.torch_parts(extract)).map_err(io)?,
         Role::Folder { digest } => {
-            let tree = store.root().join("trees").join(digest.to_string());
+            let tree = store.tree(digest);
             tree_of(path, staged, *digest, &tree)?;
             unbundled.trees.insert(*digest, tree);
         }

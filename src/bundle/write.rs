@@ -13,6 +13,7 @@ use crate::fetch::Fetched;
 use crate::git;
 use crate::lock::{Locked, PackageLock, Source, TorchInput};
 use crate::patch;
+use crate::series;
 
 /// A bundle that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +41,13 @@ pub fn write(context: &Context, builds: &[Fetched], path: &Path) -> Result<Bundl
     for Fetched { locked, .. } in builds {
         collected.downloads(context, locked)?;
         collected.torch(context, locked, scratch.path())?;
-        collected.source(context, locked, scratch.path()).map_err(|error| match error {
-            Collecting::Io(source) => fail(source).into(),
-            Collecting::Other(error) => error,
-        })?;
+        collected.patches(context, locked, scratch.path())?;
+        for source in locked.sources() {
+            collected.source(context, source, scratch.path()).map_err(|error| match error {
+                Collecting::Io(source) => fail(source).into(),
+                Collecting::Other(error) => error,
+            })?;
+        }
         let package = PackageLock::of(locked);
         if !packages.contains(&package) {
             packages.push(package);
@@ -77,8 +81,12 @@ impl Collected {
     fn downloads(&mut self, context: &Context, locked: &Locked) -> Result<()> {
         let mut inputs = locked.toolchain.clone();
         inputs.extend(locked.requirements.iter().cloned().map(Input::Whole));
-        if let Source::Index(artifact) = &locked.source {
-            inputs.push(Input::Whole(artifact.clone()));
+        let crates = locked.rust.iter().flat_map(|rust| &rust.crates.crates);
+        inputs.extend(crates.cloned().map(Input::Whole));
+        for source in locked.sources() {
+            if let Source::Index(artifact) = source {
+                inputs.push(Input::Whole(artifact.clone()));
+            }
         }
         if let TorchInput::Whole(artifact) = &locked.torch {
             inputs.push(Input::Whole(artifact.clone()));
@@ -90,6 +98,19 @@ impl Collected {
             let name = input.artifact().file_name().to_owned();
             let entry = Entry { sha256: input.sha256(), size, name, role: Role::Download };
             self.0.insert(entry, path);
+        }
+        Ok(())
+    }
+
+    /// Local patches, which a store has by their digests, as it has downloads.
+    fn patches(&mut self, context: &Context, locked: &Locked, scratch: &Path) -> Result<()> {
+        for patch in &locked.patches {
+            let text = series::text(context, patch)?.text;
+            let file = scratch.join(format!("{}.patch", patch.sha256));
+            fs_err::write(&file, &text).map_err(crate::store::StoreError::Io)?;
+            let (sha256, size) = (patch.sha256, text.len() as u64);
+            let entry = Entry { sha256, size, name: patch.path.clone(), role: Role::Download };
+            self.0.insert(entry, file);
         }
         Ok(())
     }
@@ -108,10 +129,10 @@ impl Collected {
     fn source(
         &mut self,
         context: &Context,
-        locked: &Locked,
+        source: &Source,
         scratch: &Path,
     ) -> Result<(), Collecting> {
-        let (tree, role) = match &locked.source {
+        let (tree, role) = match source {
             Source::Index(_) => return Ok(()),
             Source::Archive { path, .. } => {
                 let (sha256, size) = digest(path)?;
@@ -119,7 +140,11 @@ impl Collected {
                 self.0.insert(Entry { sha256, size, name, role: Role::Archive }, path.clone());
                 return Ok(());
             }
-            Source::Folder { path, digest } => (path.clone(), Role::Folder { digest: *digest }),
+            Source::Folder { path, digest } => {
+                let bundled = context.store.tree(digest);
+                let tree = if path.exists() { path.clone() } else { bundled };
+                (tree, Role::Folder { digest: *digest })
+            }
             Source::Git { url, commit, digest } => {
                 let tree = git::tree(context, url, commit, *digest)?;
                 let (url, commit, digest) = (url.clone(), commit.clone(), *digest);
@@ -129,7 +154,7 @@ impl Collected {
         let archive = scratch.join(format!("tree-{}.tar", self.0.len()));
         patch::archive_tree(&tree, fs_err::File::create(&archive)?)?;
         let (sha256, size) = digest(&archive)?;
-        let name = format!("{}.tar", locked.source.label());
+        let name = format!("{}.tar", source.label());
         self.0.insert(Entry { sha256, size, name, role }, archive);
         Ok(())
     }

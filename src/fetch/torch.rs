@@ -17,7 +17,8 @@ use crate::target::Target;
 use crate::torch::TorchError;
 use crate::torch::lock::{LockedTorch, TorchLock};
 use crate::torch::sdk::{self, Libraries, SDK_FOLDER as SDK, TorchSdk};
-use crate::torch::source::is_wanted;
+use crate::torch::source::{VERSION_PY, is_wanted};
+use crate::torch::version::VersionFile;
 use crate::torch::wheel::{TorchWheel, no_prefetch};
 
 /// Finds the SDK in the store, or makes it.
@@ -110,6 +111,30 @@ fn open_wheel(context: &Context, artifact: &Artifact) -> Result<Wheel> {
         Err(NetError::RangesRefused { .. }) => Ok(Wheel::Local(whole_wheel(context, artifact)?)),
         Err(error) => Err(context.registries.explain(artifact, error)),
     }
+}
+
+/// What a wheel of the index says of itself, read out of it without the rest.
+pub(crate) fn torch_version(context: &Context, artifact: &Artifact) -> Result<VersionFile> {
+    let mut text = String::new();
+    let mut take = |_: &str, content: Vec<u8>| {
+        text = String::from_utf8_lossy(&content).into_owned();
+        Ok::<_, TorchError>(())
+    };
+    let wanted = |path: &str| path == VERSION_PY;
+    match open_wheel(context, artifact)? {
+        Wheel::Local(file) => {
+            let mut wheel = TorchWheel::open(file).map_err(TorchError::Zip)?;
+            wheel.read(&mut no_prefetch, wanted, &mut take)?;
+        }
+        Wheel::Remote(reader) => {
+            let mut wheel = TorchWheel::open(reader.clone()).map_err(TorchError::Zip)?;
+            let mut prefetch = |ranges: &[std::ops::Range<u64>]| {
+                reader.prefetch(ranges, &|_| ()).map_err(std::io::Error::other)
+            };
+            wheel.read(&mut prefetch, wanted, &mut take)?;
+        }
+    }
+    Ok(VersionFile::parse(&text).map_err(TorchError::from)?)
 }
 
 fn install_remote(

@@ -11,6 +11,7 @@
 
 mod error;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,7 @@ const PASSED: [&str; 20] = [
 ];
 
 /// What must not depend on the user: how files are written, hooks, and work behind our back.
-const SETTINGS: [&str; 6] = [
+pub(crate) const SETTINGS: [&str; 6] = [
     "core.autocrlf=false",
     "core.symlinks=true",
     "core.hooksPath=/dev/null",
@@ -69,6 +70,8 @@ const WHOLE_HISTORY: &str = "--depth=2147483647";
 pub struct Repository<'a> {
     git: PathBuf,
     url: &'a str,
+    /// Where the configuration says that repositories are, by their URLs.
+    mirrors: BTreeMap<&'a str, String>,
     folder: PathBuf,
     store: &'a Store,
     environment: &'a Environment,
@@ -84,15 +87,17 @@ impl<'a> Repository<'a> {
     /// [`GitError::Missing`] where there is no `git` on the `PATH`.
     pub fn open(context: &'a Context, url: &'a str) -> Result<Self, GitError> {
         let environment = &context.environment;
+        let mirrors = mirrors(context);
         Ok(Self {
             git: capture::find(environment, "git").ok_or(GitError::Missing)?,
             url,
             folder: folder(&context.store, url),
+            offline: context.offline && !is_local(mirrors.get(url).map_or(url, |mirror| mirror)),
+            mirrors,
             store: &context.store,
             environment,
             interrupt: &context.interrupt,
             reporter: context.reporter.as_ref(),
-            offline: context.offline && !is_local(url),
         })
     }
 
@@ -239,10 +244,14 @@ impl<'a> Repository<'a> {
     }
 
     fn command<const N: usize>(&self, dir: &Path, args: [&str; N]) -> Command {
-        let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
+        let mirrors = self.mirrors.iter().map(|(url, at)| format!("url.{at}.insteadOf={url}"));
+        let settings = SETTINGS.iter().map(|setting| (*setting).to_owned()).chain(mirrors);
+        let settings = settings.flat_map(|setting| ["-c".to_owned(), setting]);
         let passed = PASSED.iter().filter_map(|name| Some((*name, self.environment.get(name)?)));
-        // A repository elsewhere may not make git read files of this machine by a submodule.
-        let transports = match is_local(self.url) {
+        // A repository elsewhere may not make git read files of this machine by a submodule, unless
+        // the configuration sends it there.
+        let local = is_local(self.url) || self.mirrors.values().any(|mirror| is_local(mirror));
+        let transports = match local {
             true => "file:git:http:https:ssh",
             false => "git:http:https:ssh",
         };
@@ -254,6 +263,19 @@ impl<'a> Repository<'a> {
             .variable("GIT_TERMINAL_PROMPT", "0")
             .variable("LC_ALL", "C.UTF-8")
     }
+}
+
+/// The mirrors of `crosswheel.toml`; paths are relative to the project.
+fn mirrors(context: &Context) -> BTreeMap<&str, String> {
+    let configured = context.config.sources.iter().filter_map(|(url, substitute)| {
+        let mirror = substitute.git.as_ref()?;
+        let mirror = match mirror.contains("://") {
+            true => mirror.clone(),
+            false => context.project.root().join(mirror).display().to_string(),
+        };
+        Some((url.as_str(), mirror))
+    });
+    configured.collect()
 }
 
 fn tag_ref(name: &str) -> String {
@@ -295,7 +317,11 @@ pub fn lock(context: &Context, request: &GitRequest) -> Result<(String, Sha256)>
 /// # Errors
 /// Besides what git says: [`GitError::Changed`] where the tree is not the one that was locked.
 pub fn tree(context: &Context, url: &str, commit: &str, digest: Sha256) -> Result<PathBuf> {
-    let tree = Repository::open(context, url)?.tree(commit)?;
+    // What is there needs no git.
+    let tree = match tree_path(&context.store, url, commit).filter(|tree| tree.is_dir()) {
+        Some(tree) => tree,
+        None => Repository::open(context, url)?.tree(commit)?,
+    };
     let actual = tree_digest(&tree).map_err(GitError::Io)?;
     if actual != digest {
         return Err(GitError::Changed { tree, expected: digest, actual }.into());

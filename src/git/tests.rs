@@ -1,5 +1,6 @@
 //! Against repositories made for the purpose, by the machine's git.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -35,6 +36,7 @@ impl Place {
         Repository {
             git: capture::find(&self.environment, "git").expect("tests need git"),
             url,
+            mirrors: BTreeMap::new(),
             folder: self.store.root().join("git").join(Sha256::of(url).short()),
             store: &self.store,
             environment: &self.environment,

@@ -8,6 +8,7 @@ mod record;
 mod requirements;
 mod source;
 mod torch;
+mod trees;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,17 +23,21 @@ pub use record::{PackageLock, PackageLocks};
 pub(crate) use requirements::keep_log;
 pub use source::{Identity, Source};
 pub use torch::TorchInput;
-pub(crate) use torch::of_index;
+pub(crate) use torch::{lock as lock_torch, of_index};
+pub use trees::{LockedTree, TreeError};
 
 use crate::Result;
 use crate::artifact::{Artifact, Input, Sha256};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::fetch;
+use crate::pins;
 use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
 use crate::resolve::Resolved;
+use crate::rust::{self, Compiler, RustInputs};
+use crate::series::{self, Patch};
 use crate::target::Target;
 use crate::toolchain;
 
@@ -47,6 +52,10 @@ pub struct Locked {
     pub identity: Identity,
     /// What its recipe says for this version and target.
     pub recipe: Recipe,
+    /// Its local patches, in the order in which they are applied.
+    pub patches: Vec<Patch>,
+    /// The source trees that the recipe names.
+    pub trees: Vec<LockedTree>,
     /// The target's torch.
     pub torch: TorchInput,
     /// CUDA libraries whose headers it wants beyond those of the component `cuda`.
@@ -59,6 +68,8 @@ pub struct Locked {
     pub symbols: Vec<Sha256>,
     /// The wheels of the build environment.
     pub requirements: Vec<Artifact>,
+    /// Its crates and what compiles them, where it has any.
+    pub rust: Option<RustInputs>,
 }
 
 /// Why inputs cannot be locked.
@@ -129,53 +140,71 @@ impl Diagnose for LockError {
 /// Locks every input.
 pub fn lock(context: &Context, resolved: Resolved) -> Result<Locked> {
     let torch = torch::lock(context, &resolved)?;
-    let (package, recipe) = package(context, &resolved, &torch)?;
+    let (package, recipe, patches) = package(context, &resolved, &torch)?;
     let libraries = libraries(context, &resolved, package.cuda.as_ref(), &recipe)?;
-    let request = toolchain_request(&resolved, &libraries);
+    let compiler = || Compiler::choose(context, resolved.target.arch);
+    let rust = package
+        .rust
+        .clone()
+        .filter(|_| !recipe.without_rust)
+        .map(|crates| RustInputs { compiler: compiler(), crates });
+    let request = toolchain_request(&resolved, &libraries, rust.as_ref());
     let headers = request.headers_digest()?;
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
-    let PackageLock { identity, source, requirement: requirements, .. } = package;
+    let PackageLock { identity, source, requirement: requirements, tree: trees, .. } = package;
     Ok(Locked {
         resolved,
         source,
         identity,
         recipe,
+        patches,
+        trees,
         torch,
         libraries,
         headers,
         toolchain,
         symbols,
         requirements,
+        rust,
     })
 }
 
-/// The lock of the package that fits its recipe as it is now, from before or looked up.
+/// The lock of the package that fits its recipe and its patches as they are now, from before or
+/// looked up.
 fn package(
     context: &Context,
     resolved: &Resolved,
     torch: &TorchInput,
-) -> Result<(PackageLock, Recipe)> {
+) -> Result<(PackageLock, Recipe, Vec<Patch>)> {
     let locks = PackageLocks::load(context)?;
     let found = locks.find(&resolved.request)?;
     for locked in &found {
         let recipe = find_recipe(context, resolved, &locked.identity)?;
-        if recipe.requirements_digest() == locked.recipe {
-            return Ok((with_headers(context, &locks, &found, locked.clone())?, recipe));
+        // One from before crates were locked lacks them.
+        let wanted =
+            !recipe.without_rust && rust::is_driven(&resolved.request, &locked.requirement);
+        let whole = locked.rust.is_some() || !wanted;
+        let patches = series::lock(context, &locked.source, &locked.identity)?;
+        let decides = (recipe.requirements_digest(), series::digest_of(&patches));
+        if whole && decides == (locked.recipe, locked.patches) {
+            let mut locked = with_headers(context, &locks, &found, locked.clone(), &patches)?;
+            let trees = trees(context, &recipe, &locked.identity, &locked.tree)?;
+            if trees != locked.tree {
+                locked.tree = trees;
+                locks.remember(locked.clone())?;
+            }
+            return Ok((locked, recipe, patches));
         }
     }
-    // Where only the recipe is another, the release stays the one that was locked.
+    // Where only the recipe or a patch is another, the release stays the one that was locked.
     let source = match found.into_iter().next() {
         Some(locked) => locked.source,
-        None if context.offline && matches!(resolved.request, Request::Index { .. }) => {
-            let request = resolved.request.to_string();
-            return Err(LockError::Offline { request }.into());
-        }
-        None => source::lock(context, &resolved.request)?,
+        None => known_or_looked_up(context, &resolved.request)?,
     };
-    let (locked, recipe) = look_up(context, resolved, torch, source)?;
+    let (locked, recipe, patches) = look_up(context, resolved, torch, source)?;
     locks.remember(locked.clone())?;
-    Ok((locked, recipe))
+    Ok((locked, recipe, patches))
 }
 
 /// A lock whose source was looked through for what `cuda.toml` describes now. The requirements stay
@@ -185,6 +214,7 @@ fn with_headers(
     locks: &PackageLocks,
     found: &[PackageLock],
     mut locked: PackageLock,
+    patches: &[Patch],
 ) -> Result<PackageLock> {
     let described = context.cuda_libraries()?.digest();
     let current = |cuda: &CudaHeaders| cuda.described == described;
@@ -192,14 +222,15 @@ fn with_headers(
         return Ok(locked);
     }
     // All of them are locks of one source.
-    let known = found.iter().filter_map(|other| other.cuda.as_ref()).find(|cuda| current(cuda));
+    let known = found.iter().filter(|other| other.patches == locked.patches);
+    let known = known.filter_map(|other| other.cuda.as_ref()).find(|cuda| current(cuda));
     if let Some(known) = known {
         locked.cuda = Some(known.clone());
         return Ok(locked);
     }
     let scratch = tempfile::tempdir_in(context.store.root()).map_err(LockError::Io)?;
     let tree = scratch.path().join("source");
-    fetch::source_tree(context, &locked.source, &tree)?;
+    fetch::source_tree(context, &locked.source, patches, &tree)?;
     locked.cuda = Some(cuda_headers(context, &tree)?);
     locks.remember(locked.clone())?;
     Ok(locked)
@@ -239,22 +270,40 @@ fn look_up(
     resolved: &Resolved,
     torch: &TorchInput,
     source: Source,
-) -> Result<(PackageLock, Recipe)> {
-    let Discovered { identity, recipe, cuda, wheels } =
+) -> Result<(PackageLock, Recipe, Vec<Patch>)> {
+    let Discovered { identity, recipe, patches, cuda, wheels, crates } =
         requirements::discover(context, resolved, &source, torch)?;
     let locked = PackageLock {
         request: resolved.request.to_string(),
         recipe: recipe.requirements_digest(),
+        patches: series::digest_of(&patches),
+        tree: trees(context, &recipe, &identity, &[])?,
         identity,
         source,
         cuda: Some(cuda),
         requirement: wheels,
+        rust: crates,
     };
-    Ok((locked, recipe))
+    Ok((locked, recipe, patches))
+}
+
+/// The trees that a recipe names.
+fn trees(
+    context: &Context,
+    recipe: &Recipe,
+    identity: &Identity,
+    known: &[LockedTree],
+) -> Result<Vec<LockedTree>> {
+    let name = identity.name.as_deref().and_then(recipe::folder_name);
+    trees::lock(context, recipe, name.as_deref(), known)
 }
 
 /// The recipe of a package, for the target that it is built for.
-fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> Result<Recipe> {
+pub(crate) fn find_recipe(
+    context: &Context,
+    resolved: &Resolved,
+    identity: &Identity,
+) -> Result<Recipe> {
     let subject = recipe::Subject {
         name: identity.name.as_deref(),
         version: identity.version.as_deref(),
@@ -268,19 +317,39 @@ fn find_recipe(context: &Context, resolved: &Resolved, identity: &Identity) -> R
             resolved.request
         )));
     }
-    Ok(found.recipe)
+    let mut recipe = found.recipe;
+    pins::overlay(&mut recipe.pins, resolved.pins.iter().cloned());
+    Ok(recipe)
 }
 
-/// The toolchain that a build needs, with the headers of these CUDA libraries.
+/// The source of a request, from before or looked up.
+pub(crate) fn source_of(context: &Context, request: &Request) -> Result<Source> {
+    match PackageLocks::load(context)?.find(request)?.into_iter().next() {
+        Some(locked) => Ok(locked.source),
+        None => known_or_looked_up(context, request),
+    }
+}
+
+fn known_or_looked_up(context: &Context, request: &Request) -> Result<Source> {
+    if context.offline && matches!(request, Request::Index { .. }) {
+        return Err(LockError::Offline { request: request.to_string() }.into());
+    }
+    source::lock(context, request)
+}
+
+/// The toolchain that a build needs, with the headers of these CUDA libraries, and with Rust where
+/// there are crates.
 pub fn toolchain_request<'a>(
     resolved: &'a Resolved,
     libraries: &'a BTreeSet<String>,
+    rust: Option<&'a RustInputs>,
 ) -> toolchain::provision::Request<'a> {
     toolchain::provision::Request {
         target: &resolved.target,
         python: &resolved.python,
         headers: resolved.headers.as_deref(),
         libraries,
+        rust: rust.map(|rust| &rust.compiler),
     }
 }
 
@@ -290,6 +359,13 @@ struct Inputs<'a> {
     crosswheel: &'static str,
     source: &'a Source,
     recipe: &'a Recipe,
+    /// Each by its content: what its file is called decides nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    patches: Vec<Sha256>,
+    #[serde(skip_serializing_if = "<[LockedTree]>::is_empty")]
+    trees: &'a [LockedTree],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    only: &'a [String],
     torch: Sha256,
     toolchain: Vec<Sha256>,
     symbols: &'a [Sha256],
@@ -299,16 +375,27 @@ struct Inputs<'a> {
     headers: Option<Sha256>,
     local_version: Option<&'a str>,
     time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rust: Option<&'a RustInputs>,
 }
 
 impl Locked {
+    /// The package's source, and the trees that its recipe names.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        let trees = self.trees.iter().filter_map(|tree| tree.source.as_ref());
+        std::iter::once(&self.source).chain(trees)
+    }
+
     /// The digest of all inputs: equal for builds that give the same bytes.
     pub fn digest(&self) -> Sha256 {
-        let Resolved { target, python, local_version, time, .. } = &self.resolved;
+        let Resolved { target, python, local_version, time, only, .. } = &self.resolved;
         let inputs = Inputs {
             crosswheel: env!("CARGO_PKG_VERSION"),
             source: &self.source,
             recipe: &self.recipe,
+            patches: self.patches.iter().map(|patch| patch.sha256).collect(),
+            trees: &self.trees,
+            only,
             torch: self.torch.digest(),
             toolchain: self.toolchain.iter().map(Input::sha256).collect(),
             symbols: &self.symbols,
@@ -318,6 +405,7 @@ impl Locked {
             headers: self.headers,
             local_version: local_version.as_deref(),
             time: time.seconds(),
+            rust: self.rust.as_ref(),
         };
         Sha256::of(serde_json::to_vec(&inputs).expect("strings and numbers serialise"))
     }
@@ -327,10 +415,15 @@ impl Locked {
     pub fn folder_name(&self) -> String {
         let label = self.source.label();
         let mut folder = self.clone();
-        if let Source::Folder { digest, .. } = &mut folder.source {
-            *digest = Sha256::of([]);
+        let trees = folder.trees.iter_mut().filter_map(|tree| tree.source.as_mut());
+        for source in trees.chain([&mut folder.source]) {
+            if let Source::Folder { digest, .. } = source {
+                *digest = Sha256::of([]);
+            }
         }
-        // What is only asked of the wheel compiles nothing anew.
+        // What is only asked of the wheel, and which targets are built, compiles nothing anew.
+        folder.resolved.only.clear();
+        folder.recipe.leave_out.clear();
         folder.recipe.contract.clear();
         folder.recipe.waivers.clear();
         format!("{label}-{}-{}", self.resolved.target.name, folder.digest().short())

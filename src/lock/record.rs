@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CudaHeaders, Identity, LockError, Locked, Source};
+use super::{CudaHeaders, Identity, LockError, Locked, LockedTree, Source};
 use crate::artifact::{Artifact, Sha256};
 use crate::atomic;
 use crate::context::Context;
 use crate::patch::tree_digest;
 use crate::request::Request;
+use crate::rust::Crates;
+use crate::series;
 
 /// A package's source and build requirements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +22,10 @@ pub struct PackageLock {
     /// The digest of what the recipe gives to the build requirements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<Sha256>,
-    /// What the source says that it is, by which its recipe is found.
+    /// The digest of its local patches: a patched source may ask for other requirements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<Sha256>,
+    /// What the source says that it is, by which its recipe and its patches are found.
     #[serde(default)]
     pub identity: Identity,
     /// The source.
@@ -31,6 +36,12 @@ pub struct PackageLock {
     /// The wheels of its build environment, sorted.
     #[serde(default)]
     pub requirement: Vec<Artifact>,
+    /// Its crates, where it is built with Rust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<Crates>,
+    /// The source trees that its recipe names, in the recipe's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tree: Vec<LockedTree>,
 }
 
 impl PackageLock {
@@ -39,10 +50,13 @@ impl PackageLock {
         Self {
             request: locked.resolved.request.to_string(),
             recipe: locked.recipe.requirements_digest(),
+            patches: series::digest_of(&locked.patches),
             identity: locked.identity.clone(),
             source: locked.source.clone(),
             cuda: None,
             requirement: locked.requirements.clone(),
+            rust: locked.rust.as_ref().map(|rust| rust.crates.clone()),
+            tree: locked.trees.clone(),
         }
     }
 }
@@ -89,12 +103,14 @@ impl PackageLocks {
         Ok(found)
     }
 
-    /// Remembers a lock in the store, beside those of the same source with another recipe.
+    /// Remembers a lock in the store, beside those of the same source with another recipe
+    /// or other patches.
     pub(crate) fn remember(&self, locked: PackageLock) -> Result<(), LockError> {
         fs_err::create_dir_all(&self.folder)?;
         let path = self.path(&locked.request);
         let mut all = read(&path)?.package;
-        all.retain(|other| other.source == locked.source && other.recipe != locked.recipe);
+        let decides = |lock: &PackageLock| (lock.recipe, lock.patches);
+        all.retain(|other| other.source == locked.source && decides(other) != decides(&locked));
         all.insert(0, locked);
         write(&path, &all)
     }
@@ -110,7 +126,7 @@ impl PackageLocks {
 }
 
 /// Whether a source is still what was locked.
-fn is_current(source: &Source) -> Result<bool, LockError> {
+pub(super) fn is_current(source: &Source) -> Result<bool, LockError> {
     match source {
         Source::Index(_) | Source::Git { .. } => Ok(true),
         Source::Archive { path, sha256 } => {

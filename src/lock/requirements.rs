@@ -1,6 +1,7 @@
 //! The build requirements of a package: those that it declares, and those that its backend asks
 //! for when it has looked at the source (PEP 517's `get_requires_for_build_wheel`).
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -14,9 +15,11 @@ use crate::Result;
 use crate::artifact::Artifact;
 use crate::configure::{self, BuildFolder, Workbench};
 use crate::context::Context;
-use crate::fetch::{named_wheels, source_tree, torch_sdk};
+use crate::fetch::{named_wheels, patched_tree, torch_sdk};
+use crate::pins;
 use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
+use crate::python::pep508;
 use crate::python::pyproject::{BuildSystem, Project};
 use crate::python::requirements::{self, Provided, TORCH_SDK};
 use crate::python::tags::Platform;
@@ -24,6 +27,8 @@ use crate::python::undeclared::provider;
 use crate::recipe::Recipe;
 use crate::report::{Event, Step};
 use crate::resolve::Resolved;
+use crate::rust::{self, Crates};
+use crate::series::{self, Patch};
 use crate::toolchain::Toolchain;
 use crate::torch::sdk::TorchSdk;
 
@@ -37,10 +42,14 @@ pub(super) struct Discovered {
     pub(super) identity: Identity,
     /// Its recipe.
     pub(super) recipe: Recipe,
+    /// Its local patches.
+    pub(super) patches: Vec<Patch>,
     /// The CUDA libraries that it wants the headers of.
     pub(super) cuda: CudaHeaders,
     /// The wheels of its build environment.
     pub(super) wheels: Vec<Artifact>,
+    /// Its crates, where it is built with Rust.
+    pub(super) crates: Option<Crates>,
 }
 
 /// Resolves both kinds, with a build environment made for the purpose.
@@ -115,18 +124,46 @@ fn discover_in(
     scratch: &Path,
 ) -> Result<Discovered> {
     let folder = BuildFolder::new(scratch);
-    source_tree(context, source, &folder.source())?;
-    let project = Project::read(&folder.source())?;
-    let identity = Identity::of(source, &project);
-    let recipe = find_recipe(context, resolved, &identity)?;
+    // The tree as it came tells what it is, and that which recipe and patches change it.
+    let found = OnceCell::new();
+    let patches = |tree: &Path| {
+        let identity = Identity::of(source, &Project::of(&resolved.request, tree)?);
+        let recipe = find_recipe(context, resolved, &identity)?;
+        let patches = series::lock(context, source, &identity)?;
+        found.get_or_init(|| (identity, recipe, patches.clone()));
+        Ok(patches)
+    };
+    let plan = |tree: &Path| {
+        let (_, recipe, _) = found.get().expect("patches are looked for first");
+        pins::for_target(tree, resolved, recipe, torch)
+    };
+    patched_tree(context, source, &folder.source(), patches, plan)?;
+    let found = found.into_inner();
+    let (identity, recipe, patches) = found.expect("a tree in a folder of its own is made anew");
+    let project = Project::of(&resolved.request, &folder.source())?;
     let cuda = cuda_headers(context, &folder.source())?;
     let libraries = libraries(context, resolved, Some(&cuda), &recipe)?;
-    let request = toolchain_request(resolved, &libraries);
+    let request = toolchain_request(resolved, &libraries, None);
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
-    let _step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
+    let step = Step::start(context.reporter.as_ref(), "resolving", "build requirements");
     let resolver = Requirements { context, resolved, toolchain: &toolchain, torch };
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
-    Ok(Discovered { identity, recipe, cuda, wheels })
+    drop(step);
+    let wanted = !recipe.without_rust && rust::is_driven(&resolved.request, &wheels);
+    let crates = wanted.then(|| rust::lock(context, &folder.source()));
+    Ok(Discovered { identity, recipe, patches, cuda, wheels, crates: crates.transpose()? })
+}
+
+/// Whether a `setup.py` runs CMake, by what it says. Many that do count on the machine's; backends
+/// ask for what they run.
+fn runs_cmake(source: &Path) -> bool {
+    let says = |script: Vec<u8>| script.windows(5).any(|word| word.eq_ignore_ascii_case(b"cmake"));
+    source.join("CMakeLists.txt").is_file() && fs_err::read(source.join("setup.py")).is_ok_and(says)
+}
+
+/// Whether a requirement is of the project `cmake`.
+fn is_cmake(requirement: &str) -> bool {
+    pep508::parse(requirement).is_ok_and(|requirement| requirement.name.as_ref() == "cmake")
 }
 
 struct Requirements<'a> {
@@ -149,11 +186,15 @@ impl Requirements<'_> {
         let mut wanted = system.requires.clone();
         wanted.extend(torch.facts.build_requirements.iter().cloned());
         wanted.extend(recipe.requires.iter().cloned());
+        if runs_cmake(&folder.source()) && !wanted.iter().any(|wanted| is_cmake(wanted)) {
+            wanted.push("cmake".to_owned());
+        }
         loop {
             let declared = self.lock(&wanted, scratch)?;
             let wheels = named_wheels(context, &declared)?;
-            let bench =
-                Workbench::create(context, resolved, recipe, toolchain, torch, &wheels, folder)?;
+            // Where a backend only says what it needs, it needs no further trees.
+            let here = configure::Asked { resolved, recipe, trees: &[], wheels: &wheels };
+            let bench = Workbench::create(context, here, toolchain, torch, folder)?;
             let asked = bench.with_backend(context, system, |backend| {
                 Asked::of(backend.get_requires_for_build_wheel(), &wanted)
             })?;
@@ -189,6 +230,10 @@ impl Requirements<'_> {
         }
         let markers = requirements::markers(resolved.target.arch, python)?;
         let sorted = requirements::sort(wanted, &provided, &markers)?;
+        for (text, version) in &sorted.relaxed {
+            let note = format!("the build asks for `{text}`, and gets the target's {version}");
+            context.reporter.report(Event::Note(note));
+        }
         let pypi = context.registries.pypi()?;
         let cache = context.store.root().join("uv-cache");
         let variables = uv_variables(context);

@@ -88,7 +88,7 @@ pub struct Identity {
 
 impl Identity {
     /// What a release of the index is called there, and what another source tree says of itself.
-    pub(super) fn of(source: &Source, project: &Project) -> Self {
+    pub(crate) fn of(source: &Source, project: &Project) -> Self {
         match source {
             Source::Index(artifact) => {
                 Self { name: Some(artifact.name.clone()), version: Some(artifact.version.clone()) }
@@ -113,7 +113,7 @@ pub(super) fn lock(context: &Context, request: &Request) -> Result<Source> {
             Ok(Source::Index(pypi.artifact(&project, &choice)?))
         }
         Request::Archive(path) => of_archive(path),
-        Request::Folder(path) => {
+        Request::Folder(path) | Request::Crate(path) => {
             let digest = tree_digest(path).map_err(LockError::Io)?;
             Ok(Source::Folder { path: path.clone(), digest })
         }

@@ -57,7 +57,7 @@ impl TorchInput {
 }
 
 /// Takes the locked wheel where there is one, and asks the index where there is none.
-pub(super) fn lock(context: &Context, resolved: &Resolved) -> Result<TorchInput> {
+pub(crate) fn lock(context: &Context, resolved: &Resolved) -> Result<TorchInput> {
     match &resolved.torch {
         TorchSource::Index { version } => lock_release(context, resolved, version),
         TorchSource::Wheel(path) => {

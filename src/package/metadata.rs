@@ -49,6 +49,12 @@ pub fn values<'a>(bytes: &'a [u8], name: &str) -> Vec<&'a str> {
     fields(bytes).into_iter().filter(wanted).map(|f| f.value).collect()
 }
 
+/// Where the values of all fields of that name stand, in bytes, in order.
+pub fn places(bytes: &[u8], name: &str) -> Vec<Range<usize>> {
+    let wanted = |f: &Field<'_>| f.name.eq_ignore_ascii_case(name);
+    fields(bytes).into_iter().filter(wanted).map(|f| f.place).collect()
+}
+
 /// The value of the one field of that name; `None` where there is none or more than one.
 pub fn value<'a>(bytes: &'a [u8], name: &str) -> Option<&'a str> {
     match values(bytes, name)[..] {

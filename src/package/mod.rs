@@ -29,6 +29,7 @@ pub use write::write_wheel;
 
 use crate::artifact::Sha256;
 use crate::error::{Class, Diagnose};
+use crate::pins::Pin;
 
 /// What a wheel is called and when its members say they were made.
 #[derive(Debug, Clone)]
@@ -54,6 +55,9 @@ pub struct Packaged {
     pub size: u64,
     /// How many members it has, `RECORD` included.
     pub members: usize,
+    /// The requirements of its `METADATA` that were changed.
+    #[serde(skip)]
+    pub pins: Vec<Pin>,
 }
 
 /// Why a wheel cannot be read or written.

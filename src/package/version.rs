@@ -22,6 +22,13 @@ pub fn local_version(cuda: &str, torch: &Version, target: &str) -> String {
     normalise(&parts.join("."))
 }
 
+/// The local version of a wheel that no torch decides: built for this target and, where it has to do
+/// with CUDA, this CUDA, such as `cu130.thor`.
+pub fn local_version_without_torch(cuda: Option<&str>, target: &str) -> String {
+    let cuda = cuda.map(|cuda| format!("cu{}.", cuda.replace('.', "")));
+    normalise(&(cuda.unwrap_or_default() + target))
+}
+
 /// The public part of torch's version.
 fn torch_part(torch: &Version) -> String {
     let public = torch.clone().without_local();
@@ -101,6 +108,13 @@ mod tests {
         ];
         let names: BTreeMap<String, &str> = torches.iter().map(|t| (local(t), *t)).collect();
         assert_eq!(names.len(), torches.len(), "{names:?}");
+    }
+
+    #[test]
+    fn without_torch_there_is_the_target_and_cuda_where_it_counts() {
+        assert_eq!(local_version_without_torch(None, "thor.sm90"), "thor.sm90");
+        let native = local_version_without_torch(Some("13.0"), "x86_64-cuda13");
+        assert_eq!(native, "cu130.x86.64.cuda13");
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub fn write_wheel(
     let (path, count) = (folder.join(name.to_string()), compressed.len());
     let (sha256, size) = assemble(compressed, &path, folder)
         .map_err(|source| PackageError::Write { path: path.clone(), source })?;
-    Ok(Packaged { path, name, sha256, size, members: count })
+    Ok(Packaged { path, name, sha256, size, members: count, pins: Vec::new() })
 }
 
 /// The members under their new names, with `METADATA` and `WHEEL` rewritten: sorted, and those of

@@ -151,7 +151,7 @@ fn torch_plan(
     let Some(choice) = choice else {
         return Ok(TorchPlan::Release(required.map_or_else(|| parse("torch"), Ok)?));
     };
-    match TorchSource::parse(choice, context.environment.current_dir())? {
+    match context.torch_source(choice)? {
         TorchSource::Index { version } => {
             Ok(TorchPlan::Release(parse(&format!("torch=={version}"))?))
         }

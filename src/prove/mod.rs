@@ -130,8 +130,13 @@ pub fn prove(context: &Context, path: &Path, options: &Options) -> Result<Proof>
     let plan = environment::plan(context, &subject, &target, &python, &recorded, options)?;
     let _hold = context.components.hold()?;
     let libraries = BTreeSet::new();
-    let request =
-        Request { target: &target, python: &python, headers: None, libraries: &libraries };
+    let request = Request {
+        target: &target,
+        python: &python,
+        headers: None,
+        libraries: &libraries,
+        rust: None,
+    };
     let names = ["qemu", "target-root", "python", "uv"];
     let (parts, mut components) = context.with_provisioner(|p| p.components(&names, &request))?;
     components.retain(|component| matches!(component.name.as_str(), "qemu" | "target-root"));

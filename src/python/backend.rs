@@ -12,6 +12,7 @@ use super::launch::{Invocation, Launch, tail_block};
 use super::pyproject::BuildSystem;
 use super::shim;
 use crate::error::{Class, Diagnose, FREE_SPACE, tells_full_disk};
+use crate::rust::hints::hint;
 
 /// A hook of PEP 517.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +164,9 @@ impl Diagnose for BackendError {
             Self::Raised(raised) => {
                 let undeclared = self.missing_module().map(undeclared);
                 let known = undeclared.or_else(|| foreign_program(raised));
+                let of_cargo =
+                    || Some(format!("{}; {}", hint(&raised.tail)?, whole_log(&raised.log)));
+                let known = known.or_else(of_cargo);
                 Some(known.unwrap_or_else(|| whole_log(&raised.log)))
             }
             Self::Ended { code: KILLED, log, .. } => Some(format!(

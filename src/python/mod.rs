@@ -15,6 +15,7 @@ pub mod pep508;
 pub mod programs;
 pub mod pyproject;
 pub mod requirements;
+pub mod requirements_file;
 pub mod shim;
 pub mod tags;
 pub mod undeclared;

@@ -129,7 +129,7 @@ echo "$out""#
     write_script(&bin.join("uname"), &uname)
 }
 
-pub(super) fn write_script(path: &Path, body: &str) -> std::io::Result<()> {
+pub(crate) fn write_script(path: &Path, body: &str) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs_err::write(path, format!("#!/bin/sh\n{body}\n"))?;
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755))

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Class, Diagnose};
+use crate::request::Request;
 
 /// How a project is built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -104,12 +105,43 @@ struct BuildSystemTable {
 }
 
 #[derive(Debug, Deserialize)]
+struct CargoToml {
+    package: Option<toml::Table>,
+}
+
+#[derive(Debug, Deserialize)]
 struct ProjectTable {
     name: Option<String>,
     version: Option<String>,
 }
 
 impl Project {
+    /// Reads a source tree as what was asked for: a project, or a crate.
+    pub fn of(request: &Request, tree: &Path) -> Result<Self, ProjectError> {
+        match request {
+            Request::Crate(_) => Self::read_crate(tree),
+            _ => Self::read(tree),
+        }
+    }
+
+    /// A crate is built by a backend of crosswheel's own.
+    fn read_crate(tree: &Path) -> Result<Self, ProjectError> {
+        let path = tree.join("Cargo.toml");
+        let text = fs_err::read_to_string(&path)?;
+        let CargoToml { package } = toml::from_str(&text)
+            .map_err(|source| ProjectError::Malformed { path, source: Box::new(source) })?;
+        let text = |key: &str| Some(package.as_ref()?.get(key)?.as_str()?.to_owned());
+        Ok(Self {
+            build_system: BuildSystem {
+                requires: Vec::new(),
+                backend: format!("{}.cargo", super::shim::PACKAGE),
+                backend_path: Vec::new(),
+            },
+            name: text("name"),
+            version: text("version"),
+        })
+    }
+
     /// Reads a source tree's `pyproject.toml` and, of an sdist, `PKG-INFO`.
     pub fn read(tree: &Path) -> Result<Self, ProjectError> {
         let path = tree.join("pyproject.toml");

@@ -9,6 +9,7 @@ use pep508_rs::{
 
 use super::pep508;
 use crate::error::{Class, Diagnose};
+use crate::pins;
 use crate::target::Arch;
 
 /// A project that a build environment has without installing it.
@@ -105,6 +106,9 @@ pub struct Sorted {
     pub wanted: Vec<Requirement>,
     /// What the environment provides, as it was asked for.
     pub provided: Vec<Requirement>,
+    /// Requirements on torch that the target's does not satisfy, and its version: a build has no
+    /// choice.
+    pub relaxed: Vec<(String, Version)>,
 }
 
 /// Drops requirements that do not apply or that the environment provides.
@@ -123,7 +127,9 @@ pub fn sort(
         requirement.marker = MarkerTree::default();
         match provided.iter().find(|provided| provided.name == requirement.name) {
             Some(found) => {
-                check(&requirement, found, text)?;
+                if !check(&requirement, found, text)? {
+                    sorted.relaxed.push((text.clone(), found.version.clone()));
+                }
                 sorted.provided.push(requirement);
             }
             None if matches!(requirement.version_or_url, Some(VersionOrUrl::Url(_))) => {
@@ -135,20 +141,26 @@ pub fn sort(
     Ok(sorted)
 }
 
+/// Whether what is provided satisfies a requirement. Of torch any other version will do, but of
+/// another CUDA.
 fn check(
     requirement: &Requirement,
     provided: &Provided,
     text: &str,
-) -> Result<(), RequirementError> {
+) -> Result<bool, RequirementError> {
     match &requirement.version_or_url {
         Some(VersionOrUrl::VersionSpecifier(wanted)) if !wanted.contains(&provided.version) => {
+            let cuda = [text, &format!("=={}", provided.version)].map(pins::cuda_major);
+            if provided.by == TORCH_SDK && !matches!(cuda, [Some(a), Some(b)] if a != b) {
+                return Ok(false);
+            }
             Err(RequirementError::Unsatisfied {
                 text: text.to_owned(),
                 by: provided.by,
                 version: provided.version.clone(),
             })
         }
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }
 
@@ -210,11 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn another_torch_is_an_error() {
-        let error = sorted(&["torch == 2.9.1"]).unwrap_err();
-        let message = "the build requires `torch == 2.9.1`, but the torch SDK is 2.14.0+cu130";
+    fn another_torch_is_relaxed_and_one_of_another_cuda_is_an_error() {
+        let relaxed = sorted(&["torch == 2.9.1"]).unwrap().relaxed;
+        assert_eq!(relaxed, [("torch == 2.9.1".to_owned(), "2.14.0+cu130".parse().unwrap())]);
+        let error = sorted(&["torch==2.9.1+cu128"]).unwrap_err();
+        let message = "the build requires `torch==2.9.1+cu128`, but the torch SDK is 2.14.0+cu130";
         assert_eq!(error.to_string(), message);
         assert!(error.hint().unwrap().contains("--torch"));
+        assert!(sorted(&["ninja<1"]).is_err());
     }
 
     #[test]

@@ -10,8 +10,9 @@ use crate::artifact::Sha256;
 pub const PACKAGE: &str = "_crosswheel";
 
 /// The package's files.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("__init__.py", include_str!("shim/__init__.py")),
+    ("cargo.py", include_str!("shim/cargo.py")),
     ("compiles.py", include_str!("shim/compiles.py")),
     ("hook.py", include_str!("shim/hook.py")),
     ("patches.py", include_str!("shim/patches.py")),
@@ -50,9 +51,7 @@ pub(super) fn install(site: &Path, answers: &Answers) -> std::io::Result<()> {
 /// A project whose programs crosswheel provides itself, as a Python package and its metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolProject {
-    /// `cmake`, whose package tells where its programs are.
-    Cmake,
-    /// `ninja`, likewise.
+    /// `ninja`, whose package tells where its program is.
     Ninja,
 }
 
@@ -60,7 +59,6 @@ impl ToolProject {
     /// Its name on the index, and of its Python package.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Cmake => "cmake",
             Self::Ninja => "ninja",
         }
     }
@@ -69,7 +67,6 @@ impl ToolProject {
     pub(super) fn install(self, site: &Path, version: &str) -> std::io::Result<()> {
         let name = self.name();
         let source = match self {
-            Self::Cmake => include_str!("shim/cmake_package.py"),
             Self::Ninja => include_str!("shim/ninja_package.py"),
         };
         let package = site.join(name);

@@ -68,6 +68,8 @@ pub(super) fn variables(facts: Facts<'_>) -> IndexMap<String, OsString> {
     set("FORCE_CUDA", text("1"));
 
     set("CMAKE_GENERATOR", text("Ninja"));
+    // CMake 4 refuses what asks for the policies of older ones than this, unless it is told so.
+    set("CMAKE_POLICY_VERSION_MINIMUM", text("3.5"));
     for name in ["MAX_JOBS", "CMAKE_BUILD_PARALLEL_LEVEL", "CARGO_BUILD_JOBS"] {
         set(name, text(&jobs.to_string()));
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Sha256;
 use crate::audit::Waiver;
 use crate::error::{Class, Diagnose};
+use crate::pins::PinRule;
 use written::Written;
 
 /// A recipe, resolved for one version and one target. A package without one has the default.
@@ -29,21 +30,84 @@ pub struct Recipe {
     pub requires: Vec<String>,
     /// CUDA libraries whose headers are wanted beside those of the libraries that it includes.
     pub cuda: BTreeSet<String>,
+    /// Entries of CMake's cache.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cmake: BTreeMap<String, String>,
+    /// Targets of CMake that are not built.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leave_out: Vec<String>,
+    /// Whether the package's crates are left out, which it can be built without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_rust: bool,
+    /// Source trees that the build needs beside the package's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceTree>,
+    /// What becomes of version requirements.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<PinRule>,
     /// Globs, each of which some member of the wheel must match.
     pub contract: Vec<String>,
     /// Violations of the audit that may pass.
     pub waivers: Vec<Waiver>,
 }
 
+/// A source tree that a build needs beside the package's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceTree {
+    /// What the build calls it: of CMake's FetchContent, the name that is declared.
+    pub name: String,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The environment variable that tells the build where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+    /// The folder in it that the build is told of, where it is not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Where a source tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Origin {
+    /// A commit of a git repository, with its submodules.
+    Git {
+        /// What git clones.
+        git: String,
+        /// A commit, or a tag.
+        commit: String,
+    },
+    /// A source distribution of the Python index.
+    Pypi {
+        /// `name==version`.
+        pypi: String,
+    },
+    /// A folder, relative to the recipe's.
+    Path {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// Nothing: for this version and target the build takes no file of it, but wants a folder.
+    Empty {
+        /// Why nothing of it is needed.
+        empty: String,
+    },
+}
+
 impl Recipe {
     /// The digest of what decides the build requirements: a backend may ask for others in another
     /// environment. `None` where the recipe says nothing of either.
     pub fn requirements_digest(&self) -> Option<Sha256> {
-        let Self { environment, requires, .. } = self;
-        if environment.is_empty() && requires.is_empty() {
+        let Self { environment, requires, pins, .. } = self;
+        if environment.is_empty() && requires.is_empty() && pins.is_empty() {
             return None;
         }
-        let bytes = serde_json::to_vec(&(environment, requires));
+        let bytes = match pins.is_empty() {
+            true => serde_json::to_vec(&(environment, requires)),
+            false => serde_json::to_vec(&(environment, requires, pins)),
+        };
         Some(Sha256::of(bytes.expect("strings serialise")))
     }
 }
@@ -101,6 +165,11 @@ pub fn find(
     let version = subject.version.and_then(|version| Version::from_str(version).ok());
     let version_untold = version.is_none() && written.has_versions();
     Ok(Found { recipe: written.resolve(version.as_ref(), subject.target), version_untold })
+}
+
+/// The name of a package's folder below `patches`.
+pub(crate) fn folder_name(package: &str) -> Option<String> {
+    PackageName::from_str(package).ok().map(|name| name.to_string())
 }
 
 /// A folder whose name means this package but is not spelt as the index normalises it, so that
@@ -273,6 +342,11 @@ environment = { B = "sbsa" }
             (2, "[[version]]\nwhen = \"2\"", "perator"),
             (1, "[[version]]\nrequires = []", "missing field `when`"),
             (2, "[target.thor]\nversion = 1", "unknown field `version`"),
+            (1, "[[source]]\nname = \"a\"\ngit = \"https://example.com/a\"", "has no `commit`"),
+            (1, "[[source]]\nname = \"a\"\npath = \"b\"\npypi = \"c==1\"", "needs one of"),
+            (1, "[[source]]\nname = \"a\"\npypi = \"c>=1\"", "`name==version`"),
+            (1, "[[source]]\nname = \"../a\"\npath = \"b\"", "no name of a folder"),
+            (1, "[[source]]\nname = \"a\"\npath = \"b\"\nfolder = \"../c\"", "no folder in"),
             (2, "[[waivers]]\ncode = \"no-such\"\nfile = \"*\"\nreason = \"\"", "`no-such`"),
             (4, "[[waivers]]\ncode = \"ptx-only\"\nfile = \"*\"\nreason = \"\"", "a reason"),
         ] {
@@ -284,6 +358,61 @@ environment = { B = "sbsa" }
                 panic!("{mistake}: {error}")
             };
             assert_eq!(found, line, "{mistake}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_later_source_of_the_same_name_takes_the_place_of_the_earlier() {
+        let recipe = "[[source]]\nname = \"a\"\ngit = \"https://example.com/a\"\ncommit = \"v1\"\n\
+                      variable = \"A_DIR\"\nfolder = \"src\"\n[[source]]\nname = \"b\"\n\
+                      pypi = \"b==1\"\n[[target.sbsa.source]]\nname = \"a\"\nempty = \"why\"";
+        let patches = Patches::with("p", recipe);
+        let names = |target| {
+            let sources = patches.find("p", "1", target).unwrap().recipe.sources;
+            let json = serde_json::to_string(&sources).unwrap();
+            assert_eq!(serde_json::from_str::<Vec<SourceTree>>(&json).unwrap(), sources);
+            sources.iter().map(|tree| (tree.name.clone(), tree.origin.clone())).collect::<Vec<_>>()
+        };
+        let git = Origin::Git { git: "https://example.com/a".into(), commit: "v1".into() };
+        let b = ("b".to_owned(), Origin::Pypi { pypi: "b==1".into() });
+        assert_eq!(names("thor"), [("a".to_owned(), git), b.clone()]);
+        assert_eq!(names("sbsa"), [b, ("a".to_owned(), Origin::Empty { empty: "why".into() })]);
+    }
+
+    #[test]
+    fn pins_are_layered_by_package() {
+        let text = "[[pin]]\nname = 'Torch'\npolicy = 'target'\n[[pin]]\nname = 'numpy'\npolicy = '>=1.26'\n\
+                    [[version]]\nwhen = '>=2'\n[[version.pin]]\nname = 'torch'\npolicy = 'drop'\n\
+                    [[version.pin.literal]]\nfile = 'CMakeLists.txt'\npattern = '(?<version>x)'\nmatches = 2\n";
+        let patches = Patches::with("p", text);
+        let pins = |version| {
+            let recipe = patches.find("p", version, "thor").unwrap().recipe;
+            let rule = |rule: &PinRule| {
+                let policy = rule.policy.as_ref().map(ToString::to_string);
+                format!("{} {} {}", rule.name, policy.unwrap_or_default(), rule.literals.len())
+            };
+            (recipe.pins.iter().map(rule).collect::<Vec<_>>(), recipe.requirements_digest())
+        };
+        let (old, new) = (pins("1"), pins("2"));
+        assert_eq!(old.0, ["torch target 0", "numpy >=1.26 0"]);
+        assert_eq!(new.0, ["torch drop 1", "numpy >=1.26 0"]);
+        assert!(old.1.is_some() && old.1 != new.1);
+        for (mistake, reason) in [
+            (
+                "[[pin]]\nname = 'numpy'\npolicy = 'target'",
+                "nothing is known of the target's numpy",
+            ),
+            ("[[pin]]\nname = 'torch'\npolicy = '2.9'", "nor a version specifier"),
+            (
+                "[[pin]]\nname = 'torch'\nliteral = [{ file = 'a', pattern = 'x', matches = 1 }]",
+                "has a group",
+            ),
+            ("[[pin]]\npolicy = 'drop'", "missing field `name`"),
+            ("[[pin]]\nname = 'a b'\npolicy = 'drop'", "a b"),
+        ] {
+            let error = Patches::with("p", mistake).find("p", "1", "thor").unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(source.unwrap().contains(reason), "{mistake}");
         }
     }
 

@@ -1,15 +1,18 @@
 //! A recipe as its file has it.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use pep440_rs::{Version, VersionSpecifiers};
 use pep508_rs::Requirement;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::Recipe;
+use super::{Origin, Recipe, SourceTree};
 use crate::audit::{self, Waiver};
+use crate::pins::{self, PinRule};
 use crate::python::pep508;
+use crate::request::Request;
 
 /// `recipe.toml`: the package's own layer, then tables by version and by target.
 #[derive(Debug, Default, Deserialize)]
@@ -19,6 +22,11 @@ pub(super) struct Written {
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
     cuda: Vec<String>,
+    cmake: BTreeMap<String, String>,
+    leave_out: Vec<String>,
+    without_rust: bool,
+    source: Vec<WrittenTree>,
+    pin: Vec<Checked>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
     version: Vec<VersionLayer>,
@@ -33,6 +41,11 @@ struct Layer {
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
     cuda: Vec<String>,
+    cmake: BTreeMap<String, String>,
+    leave_out: Vec<String>,
+    without_rust: bool,
+    source: Vec<WrittenTree>,
+    pin: Vec<Checked>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
 }
@@ -49,6 +62,16 @@ struct VersionLayer {
     requires: Vec<Requirement>,
     #[serde(default)]
     cuda: Vec<String>,
+    #[serde(default)]
+    cmake: BTreeMap<String, String>,
+    #[serde(default)]
+    leave_out: Vec<String>,
+    #[serde(default)]
+    without_rust: bool,
+    #[serde(default)]
+    source: Vec<WrittenTree>,
+    #[serde(default)]
+    pin: Vec<Checked>,
     #[serde(default)]
     contract: Vec<Glob>,
     #[serde(default)]
@@ -73,24 +96,63 @@ impl Written {
     /// Lays the package's layer, those of the versions that fit, in the file's order, and the
     /// target's over one another.
     pub(super) fn resolve(mut self, version: Option<&Version>, target: &str) -> Recipe {
-        let Self { environment, requires, cuda, contract, waivers, .. } = self;
-        let mut layers = vec![Layer { environment, requires, cuda, contract, waivers }];
-        for layer in self.version {
-            if version.is_some_and(|version| layer.when.contains(version)) {
-                let VersionLayer { environment, requires, cuda, contract, waivers, .. } = layer;
-                layers.push(Layer { environment, requires, cuda, contract, waivers });
-            }
-        }
-        layers.extend(self.target.remove(target));
+        let versions = std::mem::take(&mut self.version);
+        let own = self.target.remove(target);
+        let mut layers = vec![Layer::from(self)];
+        let fits = |layer: &VersionLayer| version.is_some_and(|v| layer.when.contains(v));
+        layers.extend(versions.into_iter().filter(fits).map(Layer::from));
+        layers.extend(own);
         let mut recipe = Recipe::default();
-        for Layer { environment, requires, cuda, contract, waivers } in layers {
-            recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
-            recipe.requires.extend(requires.iter().map(ToString::to_string));
-            recipe.cuda.extend(cuda);
-            recipe.contract.extend(contract.into_iter().map(|glob| glob.0));
-            recipe.waivers.extend(waivers.into_iter().map(Waiver::from));
+        for layer in layers {
+            layer.lay_over(&mut recipe);
         }
         recipe
+    }
+}
+
+/// Takes over the keys that layers have in common.
+macro_rules! layer_from {
+    ($written:ty) => {
+        impl From<$written> for Layer {
+            fn from(layer: $written) -> Self {
+                Self {
+                    environment: layer.environment,
+                    requires: layer.requires,
+                    cuda: layer.cuda,
+                    cmake: layer.cmake,
+                    leave_out: layer.leave_out,
+                    without_rust: layer.without_rust,
+                    source: layer.source,
+                    pin: layer.pin,
+                    contract: layer.contract,
+                    waivers: layer.waivers,
+                }
+            }
+        }
+    };
+}
+
+layer_from!(Written);
+layer_from!(VersionLayer);
+
+impl Layer {
+    /// Variables, and sources of one name, win over earlier ones; lists add up.
+    fn lay_over(self, recipe: &mut Recipe) {
+        let Self { environment, requires, cuda, cmake, leave_out, .. } = self;
+        let Self { without_rust, source, pin, contract, waivers, .. } = self;
+        recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
+        recipe.requires.extend(requires.iter().map(ToString::to_string));
+        recipe.cuda.extend(cuda);
+        recipe.cmake.extend(cmake);
+        recipe.leave_out.extend(leave_out);
+        recipe.without_rust |= without_rust;
+        for WrittenTree(tree) in source {
+            recipe.sources.retain(|earlier| earlier.name != tree.name);
+            recipe.sources.push(tree);
+        }
+        pins::overlay(&mut recipe.pins, pin.into_iter().map(|pin| pin.0));
+        recipe.contract.extend(contract.into_iter().map(|glob| glob.0));
+        recipe.waivers.extend(waivers.into_iter().map(Waiver::from));
     }
 }
 
@@ -130,6 +192,78 @@ impl<'de> Deserialize<'de> for Variable {
             return Err(D::Error::custom(message));
         }
         Ok(Self(name))
+    }
+}
+
+/// A source tree. `git` with `commit`, `pypi`, `path` and `empty` exclude one another.
+#[derive(Debug)]
+struct WrittenTree(SourceTree);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TreeKeys {
+    name: String,
+    git: Option<String>,
+    commit: Option<String>,
+    pypi: Option<String>,
+    path: Option<PathBuf>,
+    empty: Option<String>,
+    variable: Option<Variable>,
+    folder: Option<PathBuf>,
+}
+
+impl<'de> Deserialize<'de> for WrittenTree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let keys = TreeKeys::deserialize(deserializer)?;
+        let TreeKeys { name, git, commit, pypi, path, empty, variable, folder } = keys;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
+            return Err(D::Error::custom(format!("`{name}` is no name of a folder")));
+        }
+        let origin = match (git, commit, pypi, path, empty) {
+            (Some(git), Some(commit), None, None, None) => {
+                let request = Request::parse(&format!("git+{git}@{commit}"), Path::new("/"));
+                request.map_err(D::Error::custom)?;
+                Origin::Git { git, commit }
+            }
+            (Some(_), None, None, None, None) => {
+                return Err(D::Error::custom(format!("`{name}` has no `commit`")));
+            }
+            (None, None, Some(pypi), None, None) => match Request::parse(&pypi, Path::new("/")) {
+                Ok(Request::Index { version: Some(_), .. }) => Origin::Pypi { pypi },
+                _ => {
+                    let message = format!("`{pypi}` is not `name==version`");
+                    return Err(D::Error::custom(message));
+                }
+            },
+            (None, None, None, Some(path), None) => Origin::Path { path },
+            (None, None, None, None, Some(reason)) => Origin::Empty { empty: reason },
+            _ => {
+                let message =
+                    format!("`{name}` needs one of `git` with `commit`, `pypi`, `path`, `empty`");
+                return Err(D::Error::custom(message));
+            }
+        };
+        let climbs =
+            |folder: &Path| folder.components().any(|c| !matches!(c, Component::Normal(_)));
+        if let Some(folder) = folder.as_deref().filter(|folder| climbs(folder)) {
+            let message = format!("`{}` is no folder in a source tree", folder.display());
+            return Err(D::Error::custom(message));
+        }
+        let variable = variable.map(|variable| variable.0);
+        Ok(Self(SourceTree { name, origin, variable, folder }))
+    }
+}
+
+/// A rule on pins that can be kept.
+#[derive(Debug)]
+struct Checked(PinRule);
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rule = PinRule::deserialize(deserializer)?;
+        rule.check().map_err(D::Error::custom)?;
+        Ok(Self(rule))
     }
 }
 

@@ -108,10 +108,8 @@ mod tests {
         let data = xz.finish().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pip.deb");
-        let mut package = ar::Builder::new(fs_err::File::create(&path).unwrap());
-        let header = ar::Header::new(b"data.tar.xz".to_vec(), data.len() as u64);
-        package.append(&header, data.as_slice()).unwrap();
-        drop(package);
+        let header = format!("{:<48}{:<10}`\n", "data.tar.xz", data.len());
+        fs_err::write(&path, [b"!<arch>\n", header.as_bytes(), &data].concat()).unwrap();
         assert_eq!(of_package(&path).unwrap(), "https://index.example/simple/");
     }
 }

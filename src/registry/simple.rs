@@ -85,7 +85,8 @@ fn parse_html(text: &str, page: &Url) -> Vec<File> {
     for anchor in html::anchors(text) {
         let Some(href) = anchor.attribute("href") else { continue };
         if anchor.tag == "base" {
-            base = page.join(href).unwrap_or(base);
+            // A base from the network cannot make files of this machine of what follows it.
+            base = absolute(page, href).and_then(|(url, _)| url.parse().ok()).unwrap_or(base);
             continue;
         }
         let Some((url, fragment)) = absolute(&base, href) else { continue };
@@ -171,5 +172,9 @@ mod tests {
         assert_eq!((files[0].name.as_str(), files[0].yanked.as_deref()), ("ok", None));
         assert!(parse(&page("application/json", "<html>")).is_err());
         assert_eq!(parse(&page("text/html", "{ <a href='javascript:x'> <a>")).unwrap(), []);
+        let local = "<base href='file:///'><a href='file:etc/a-1.tar.gz'><a href='b-1.tar.gz'>";
+        let files = parse(&page("text/html", local)).unwrap();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].url, "https://index.example/simple/foo/b-1.tar.gz");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Request, RequestError};
+use crate::python::requirements_file::{Line, has_option, included, lines};
 
 impl Request {
     /// Reads a requirements file and those that it includes by `-r`, in the order in which they
@@ -31,7 +32,7 @@ fn read(
     let text = fs_err::read_to_string(path).map_err(fail)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     includes.push(path.clone());
-    for (line, text) in logical_lines(&text) {
+    for Line { number: line, text, .. } in lines(&text) {
         let in_file = |source| {
             let source = Box::new(source);
             RequestError::InFile { path: path.clone(), line, source }
@@ -44,53 +45,6 @@ fn read(
     }
     includes.pop();
     Ok(())
-}
-
-/// Lines without comments, continued ones joined, empty ones left out; each with the number,
-/// counted from 1, of the line that it begins on.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
-    let mut logical = Vec::new();
-    let mut open: Option<(usize, String)> = None;
-    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        // As pip does: a line that is a comment does not end in a continuation.
-        let comment = line.trim_start().starts_with('#');
-        let (line, continues) = match line.strip_suffix('\\') {
-            Some(line) if !comment => (line, true),
-            _ => (line, false),
-        };
-        let (_, joined) = open.get_or_insert((index + 1, String::new()));
-        joined.push_str(if comment { "" } else { line });
-        if !continues {
-            logical.extend(open.take());
-        }
-    }
-    logical.extend(open);
-    let stripped = logical.into_iter().map(|(line, text)| (line, uncommented(&text).to_owned()));
-    stripped.filter(|(_, text)| !text.is_empty()).collect()
-}
-
-/// A comment begins the line, or follows white space: a URL may have a `#`.
-fn uncommented(line: &str) -> &str {
-    let begins = |(at, _): &(usize, &str)| {
-        *at == 0 || line[..*at].ends_with(|before: char| before.is_whitespace())
-    };
-    let end = line.match_indices('#').find(begins).map_or(line.len(), |(at, _)| at);
-    line[..end].trim()
-}
-
-/// The file of `-r FILE`, `-rFILE`, `--requirement FILE` or `--requirement=FILE`.
-fn included(line: &str) -> Option<&str> {
-    let file = match line.strip_prefix("--requirement") {
-        Some(rest) if rest.starts_with(['=', ' ', '\t']) => &rest[1..],
-        Some(_) => return None,
-        None => line.strip_prefix("-r")?,
-    };
-    Some(file.trim()).filter(|file| !file.is_empty())
-}
-
-/// Whether the line is an option, or ends in one, such as `--hash=…`.
-fn has_option(line: &str) -> bool {
-    line.starts_with('-') || line.split_whitespace().any(|word| word.starts_with("--"))
 }
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ impl Store {
         self.root.join("torch-parts").join(format!("{extract}.zip"))
     }
 
+    /// Where a source tree with this digest is, or would be, that came with a bundle.
+    pub fn tree(&self, digest: &Sha256) -> PathBuf {
+        self.root.join("trees").join(digest.to_string())
+    }
+
     /// A download that is there. It was verified when it arrived, and is not read again: see
     /// [`Store::verified_blob`].
     pub fn blob(&self, sha256: &Sha256) -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! What a person needs to cross-compile by hand: variables for a shell, and a CMake toolchain file.
+//! What a person needs to cross-compile by hand: variables for a shell.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
@@ -11,7 +11,7 @@ use crate::environment::Environment;
 
 /// The linker's flag for executables: GCC's own libstdc++ needs a newer glibc than the sysroot's,
 /// and the linker would miss its symbols there.
-const ALLOW_UNDEFINED: &str = "-Wl,--allow-shlib-undefined";
+pub(super) const ALLOW_UNDEFINED: &str = "-Wl,--allow-shlib-undefined";
 
 impl Toolchain {
     /// Folders of executables, for the front of `PATH`.
@@ -100,43 +100,6 @@ impl Toolchain {
         let folders: Vec<_> = self.search_path().iter().map(|p| p.display().to_string()).collect();
         lines += &format!("export PATH={}:\"$PATH\"\n", quote(&folders.join(":")));
         lines
-    }
-
-    /// A toolchain file for `cmake -DCMAKE_TOOLCHAIN_FILE=…`.
-    pub fn cmake(&self) -> String {
-        let path = |path: &Path| path.display().to_string();
-        let tool = |name: &str| path(&self.binutils.join(name));
-        let architectures = self.target.sm.iter().map(|sm| format!("{}-real", sm.0));
-        let include = self.target_python.include.iter().map(|i| path(i)).collect::<Vec<_>>();
-        let settings = [
-            ("CMAKE_SYSTEM_NAME", "Linux".to_owned()),
-            ("CMAKE_SYSTEM_PROCESSOR", self.target.arch.name().to_owned()),
-            ("CMAKE_SYSROOT", path(&self.sysroot)),
-            ("CMAKE_C_COMPILER", path(&self.cc)),
-            ("CMAKE_CXX_COMPILER", path(&self.cxx)),
-            ("CMAKE_AR", tool("ar")),
-            ("CMAKE_LINKER", tool("ld")),
-            ("CMAKE_NM", tool("nm")),
-            ("CMAKE_OBJCOPY", tool("objcopy")),
-            ("CMAKE_RANLIB", tool("ranlib")),
-            ("CMAKE_STRIP", tool("strip")),
-            ("CMAKE_CUDA_COMPILER", path(&self.cuda.join("bin/nvcc"))),
-            ("CMAKE_CUDA_HOST_COMPILER", path(&self.cxx)),
-            ("CMAKE_CUDA_ARCHITECTURES", architectures.collect::<Vec<_>>().join(";")),
-            ("CMAKE_CUDA_FLAGS_INIT", format!("-Xcompiler=--sysroot={}", self.sysroot.display())),
-            ("CMAKE_EXE_LINKER_FLAGS_INIT", ALLOW_UNDEFINED.to_owned()),
-            ("CUDAToolkit_ROOT", path(&self.cuda)),
-            ("Python_INCLUDE_DIR", include.join(";")),
-            ("CMAKE_MAKE_PROGRAM", path(&self.ninja)),
-            // Programs are the build machine's; the rest is the target's.
-            ("CMAKE_FIND_ROOT_PATH", format!("{};{}", path(&self.sysroot), path(&self.cuda))),
-            ("CMAKE_FIND_ROOT_PATH_MODE_PROGRAM", "NEVER".to_owned()),
-            ("CMAKE_FIND_ROOT_PATH_MODE_LIBRARY", "ONLY".to_owned()),
-            ("CMAKE_FIND_ROOT_PATH_MODE_INCLUDE", "ONLY".to_owned()),
-            ("CMAKE_FIND_ROOT_PATH_MODE_PACKAGE", "BOTH".to_owned()),
-        ];
-        let line = |(name, value): &(&str, String)| format!("set({name} [==[{value}]==])\n");
-        settings.iter().map(line).collect()
     }
 }
 

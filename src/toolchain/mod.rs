@@ -4,6 +4,7 @@
 //! In: a [`Target`], a Python version, the build platform. Out: a [`Toolchain`], whose every path
 //! lies in the store and is read-only. Nothing here knows about packages or builds.
 
+pub mod cmake;
 pub mod cuda;
 pub mod env;
 pub mod error;
@@ -27,6 +28,7 @@ pub use provision::{Fetch, Provisioner, Request};
 pub use sources::{Source, Sources};
 
 use crate::artifact::Sha256;
+use crate::rust::RustTools;
 use crate::target::{Arch, Target};
 
 /// A provisioned toolchain: paths of real executables and folders in the store.
@@ -57,6 +59,9 @@ pub struct Toolchain {
     pub ninja: PathBuf,
     /// uv, which resolves and unpacks build requirements.
     pub uv: PathBuf,
+    /// Rust with both standard libraries, for packages with crates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rust: Option<RustTools>,
     /// What all this is made of, in the order of their names.
     pub components: Vec<ComponentRef>,
 }
@@ -76,7 +81,8 @@ impl Toolchain {
             &mut renamed.uv,
         ];
         let lists = renamed.target_python.include.iter_mut().chain(&mut renamed.cuda_include);
-        for path in paths.into_iter().chain(lists) {
+        let rust = renamed.rust.iter_mut().map(|rust| &mut rust.root);
+        for path in paths.into_iter().chain(lists).chain(rust) {
             *path = rename(path);
         }
         renamed

@@ -14,6 +14,7 @@ use super::spec::Wanted;
 use super::{ComponentRef, TargetPython, Toolchain};
 use crate::artifact::{Input, Sha256};
 use crate::report::{Event, Reporter, Step};
+use crate::rust::{Compiler, RustTools};
 use crate::store::{Components, Installed, Key};
 use crate::target::{Arch, Target};
 
@@ -22,6 +23,8 @@ pub type Fetch<'a> = dyn Fn(&[Input]) -> crate::Result<BTreeMap<Sha256, PathBuf>
 
 /// The components of every toolchain, but for the headers of Python and of CUDA libraries.
 const COMPONENTS: [&str; 6] = ["gcc", "sysroot", "cuda", "python", "ninja", "uv"];
+/// The component of toolchains that compile crates, where the machine's own Rust does not.
+const RUST: &str = "rust";
 /// What other components are relocated with: never relocated itself.
 const RELOCATION: [&str; 2] = ["patchelf", RUNTIME];
 
@@ -50,6 +53,8 @@ pub struct Request<'a> {
     pub headers: Option<&'a Path>,
     /// CUDA libraries whose headers are wanted beyond those of the component `cuda`, by name.
     pub libraries: &'a BTreeSet<String>,
+    /// What compiles crates, where there are any.
+    pub rust: Option<&'a Compiler>,
 }
 
 impl Request<'_> {
@@ -138,11 +143,24 @@ impl Provisioner<'_> {
             target_python,
             ninja: at("ninja", "bin/ninja"),
             uv: at("uv", "bin/uv"),
+            rust: self.rust(request, &installed)?,
             components: refs,
         })
     }
 
-    /// Makes one component that not every toolchain needs (`cmake`, `pip`), or finds it.
+    fn rust(
+        &self,
+        request: &Request<'_>,
+        installed: &BTreeMap<String, Installed>,
+    ) -> Result<Option<RustTools>, ToolchainError> {
+        let Some(component) = installed.get(RUST) else {
+            return Ok(request.rust.and_then(Compiler::tools));
+        };
+        let version = self.source(RUST, request)?.locked.version().to_owned();
+        Ok(Some(RustTools { root: component.path.join("usr"), version }))
+    }
+
+    /// Makes one component that not every toolchain needs (`pip`), or finds it.
     pub fn component(&self, name: &str, request: &Request<'_>) -> crate::Result<Installed> {
         let (mut installed, _) = self.install(&[name], request)?;
         installed.remove(name).ok_or_else(|| {
@@ -265,7 +283,8 @@ impl Provisioner<'_> {
 /// The components of a toolchain.
 fn names(request: &Request<'_>) -> Vec<String> {
     let headers = request.headers.is_none().then_some("python-headers");
-    let fixed = COMPONENTS.into_iter().chain(headers).map(str::to_owned);
+    let rust = (request.rust == Some(&Compiler::Component)).then_some(RUST);
+    let fixed = COMPONENTS.into_iter().chain(headers).chain(rust).map(str::to_owned);
     fixed.chain(request.libraries.iter().map(|library| component_name(library))).collect()
 }
 

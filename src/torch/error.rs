@@ -61,6 +61,9 @@ pub enum TorchError {
         /// The folder.
         path: PathBuf,
     },
+    /// A name that no folder can have.
+    #[error("`{0}` cannot be the name of a torch")]
+    Name(String),
     /// A torch without something that an SDK needs.
     #[error("this torch has no `{0}`")]
     Incomplete(&'static str),
@@ -94,6 +97,7 @@ impl Diagnose for TorchError {
             | Self::Incomplete(_)
             | Self::Version(_) => Class::Torch,
             Self::Extract { .. } | Self::Facts { .. } => Class::Integrity,
+            Self::Name(_) => Class::Usage,
             Self::Zip(_) => Class::Archive,
             Self::Io(_) => Class::Io,
         }
@@ -114,6 +118,7 @@ impl Diagnose for TorchError {
             Self::NotTorch { .. } => {
                 "name the folder `torch` of a `site-packages`, or a wheel file".to_owned()
             }
+            Self::Name(_) => "a name is one word without `/`".to_owned(),
             _ => return None,
         })
     }

@@ -1,5 +1,6 @@
 //! What an SDK's torch is, gathered while its files go by.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::python::pep508;
@@ -7,8 +8,9 @@ use regex::bytes::Regex;
 
 use super::error::TorchError;
 use super::shim::Facts;
-use super::source::VERSION_PY;
+use super::source::{VERSION_PY, is_companion};
 use super::version::VersionFile;
+use crate::package::metadata;
 use crate::symbols::Library;
 use crate::target::{Arch, Target};
 
@@ -39,6 +41,7 @@ pub(super) struct Inspector {
     cudnn: bool,
     pybind11: Option<[String; 3]>,
     build_requirements: Vec<String>,
+    companions: BTreeMap<String, String>,
 }
 
 impl Inspector {
@@ -48,6 +51,11 @@ impl Inspector {
             let version = VersionFile::parse(&String::from_utf8_lossy(content))?;
             check(&version, target)?;
             self.version = Some(version);
+        } else if is_companion(path) {
+            let field = |name| metadata::value(content, name).map(str::to_owned);
+            if let (Some(name), Some(version)) = (field("Name"), field("Version")) {
+                self.companions.insert(name.to_ascii_lowercase(), version);
+            }
         } else if path.ends_with("/METADATA") {
             self.build_requirements = requirements(&String::from_utf8_lossy(content));
         }
@@ -96,12 +104,13 @@ impl Inspector {
             cudnn: self.cudnn,
             pybind11: self.pybind11.clone(),
             build_requirements: self.build_requirements.clone(),
+            companions: self.companions.clone(),
         })
     }
 }
 
 /// Refuses a torch without CUDA, or with another major version than the target's.
-fn check(version: &VersionFile, target: &Target) -> Result<(), TorchError> {
+pub(crate) fn check(version: &VersionFile, target: &Target) -> Result<(), TorchError> {
     let Some(cuda) = &version.cuda else {
         return Err(TorchError::CpuOnly { version: version.version.clone() });
     };

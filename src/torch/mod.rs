@@ -13,6 +13,7 @@ mod error;
 mod facts;
 #[cfg(test)]
 mod fixture;
+pub mod import;
 pub mod lock;
 pub mod relock;
 pub mod sdk;
@@ -22,3 +23,4 @@ pub mod version;
 pub mod wheel;
 
 pub use error::TorchError;
+pub(crate) use facts::check;

@@ -14,7 +14,7 @@ use super::error::TorchError;
 use super::facts::{self, Inspector};
 use super::lock::{LockedTorch, listing_digest};
 use super::shim::{self, FACTS_PATH, Facts};
-use super::source::{file_name, is_library, is_wanted};
+use super::source::{file_name, is_companion, is_library, is_wanted};
 use super::wheel::{Cost, Prefetch, TorchWheel};
 use crate::artifact::Sha256;
 use crate::symbols::Library;
@@ -139,7 +139,7 @@ pub fn open(python_path: &Path) -> Result<TorchSdk, TorchError> {
 /// What is taken of an unpacked torch: paths as in a wheel, sorted, and where they lie.
 ///
 /// Links are followed, as far as the folder itself goes: containers link `torch/lib` elsewhere.
-fn folder_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, TorchError> {
+pub(super) fn folder_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, TorchError> {
     let torch = match folder.join("torch/version.py").is_file() {
         true => folder.join("torch"),
         false => folder.to_owned(),
@@ -162,7 +162,7 @@ fn folder_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>, TorchError> 
             let metadata = entry?.path().join("METADATA");
             let folder = metadata.parent().and_then(Path::file_name).and_then(|name| name.to_str());
             let path = format!("{}/METADATA", folder.unwrap_or_default());
-            if is_wanted(&path) && metadata.is_file() {
+            if (is_wanted(&path) || is_companion(&path)) && metadata.is_file() {
                 files.insert(path, metadata);
             }
         }
@@ -190,6 +190,10 @@ impl<'a> Staging<'a> {
 
     /// Takes a file of the target's torch.
     fn take(&mut self, path: &str, content: &[u8]) -> Result<(), TorchError> {
+        if is_companion(path) {
+            // What is beside torch is told, and not there to be imported.
+            return self.inspector.file(path, content, self.target);
+        }
         if is_library(path) {
             let file = file_name(path);
             let library = Library::read(content, self.target.arch)

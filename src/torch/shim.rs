@@ -5,6 +5,8 @@
 //! knows from two files: one in the SDK, and one for each build, which the variable
 //! [`crate::python::answers::VARIABLE`] names.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::lock::listing_digest;
@@ -69,4 +71,8 @@ pub struct Facts {
     pub pybind11: Option<[String; 3]>,
     /// `Requires-Dist` of what the SDK's Python files import: a build environment needs it.
     pub build_requirements: Vec<String>,
+    /// The versions of torchvision and torchaudio that were installed beside it, where it was
+    /// looked for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub companions: BTreeMap<String, String>,
 }

@@ -86,6 +86,15 @@ pub fn is_wanted(path: &str) -> bool {
         || python && (inner.starts_with("utils/") || inner.starts_with("_vendor/packaging/"))
 }
 
+/// Whether a file of `site-packages` tells the version of a package that is installed beside torch,
+/// and that a target fixes with it.
+pub fn is_companion(path: &str) -> bool {
+    let companions = ["torchvision-", "torchaudio-"];
+    is_plain(path)
+        && companions.iter().any(|name| path.starts_with(name))
+        && path.strip_suffix(".dist-info/METADATA").is_some_and(|folder| !folder.contains('/'))
+}
+
 /// Whether a file is one of the libraries in `torch/lib`.
 pub fn is_library(path: &str) -> bool {
     path.strip_prefix("torch/lib/").is_some_and(|name| {

@@ -19,19 +19,33 @@ const KNOWN: &str = "`.tar.gz`, `.tgz`, `.tar.xz`, `.tar` or `.zip`";
 /// [`UnpackError`], where the archive is damaged, hostile or has another shape; `into` is then
 /// empty again.
 pub fn sdist(archive: &Path, into: &Path) -> Result<PathBuf, UnpackError> {
-    let unpacked = whole(archive, into);
+    let unpacked = one_folder(archive, into, |tree| any(archive, tree));
     if unpacked.is_err() {
         clear(into).map_err(UnpackError::Write)?;
     }
     unpacked
 }
 
-fn whole(archive: &Path, into: &Path) -> Result<PathBuf, UnpackError> {
+/// Unpacks the archive of a crate, which has a name of its own kind or, in a store, none, like
+/// [`sdist`].
+pub fn krate(archive: &Path, into: &Path) -> Result<PathBuf, UnpackError> {
+    let file = fs_err::File::open(archive)
+        .map_err(|source| UnpackError::Open { archive: archive.to_owned(), source })?;
+    one_folder(archive, into, |tree| {
+        tar::unpack(MultiGzDecoder::new(BufReader::new(file)), tree, AbsoluteLinks::Refused)
+    })
+}
+
+fn one_folder(
+    archive: &Path,
+    into: &Path,
+    unpack: impl FnOnce(&mut Tree<'_>) -> Result<(), UnpackError>,
+) -> Result<PathBuf, UnpackError> {
     let size = fs_err::metadata(archive).map(|metadata| metadata.len());
     let size = size.map_err(|source| UnpackError::Open { archive: archive.to_owned(), source })?;
     let mut tree = Tree::new(into, Limits::of_source(size));
     tree.begin(archive, &|path| Some(path.to_owned()));
-    any(archive, &mut tree)?;
+    unpack(&mut tree)?;
     let top: Vec<_> = tree.top().collect();
     match top[..] {
         [(folder, true)] => Ok(into.join(folder)),

@@ -248,14 +248,17 @@ fn normal_path(text: &str) -> Option<PathBuf> {
 /// A link's destination as a relative path that stays below the root, whatever other links lie on
 /// the way: it climbs first (through the link's own folders, which are no links), and only then
 /// descends.
-fn contained_link(link: &Path, destination: &Path) -> Option<PathBuf> {
+pub(crate) fn contained_link(link: &Path, destination: &Path) -> Option<PathBuf> {
     if destination.as_os_str().as_encoded_bytes().contains(&0) {
         return None;
     }
     let depth = link.components().count() - 1;
     if let Ok(below_root) = destination.strip_prefix("/") {
         let below_root = normal_path(below_root.to_str()?)?;
-        return Some((0..depth).map(|_| "..").collect::<PathBuf>().join(below_root));
+        let climbed: PathBuf = (0..depth).map(|_| "..").collect();
+        let relative = climbed.join(below_root);
+        // The root, from a link at the top.
+        return Some(if relative.as_os_str().is_empty() { ".".into() } else { relative });
     }
     let mut climbed = 0;
     let mut descended = false;
@@ -285,6 +288,7 @@ mod tests {
     fn links_stay_below_the_root() {
         assert_eq!(link("usr/lib/libm.so", "libm.so.6").as_deref(), Some("libm.so.6"));
         assert_eq!(link("usr/lib/libm.so", "../../lib/m").as_deref(), Some("../../lib/m"));
+        assert_eq!(link("root", "/").as_deref(), Some("."));
         assert_eq!(
             link("usr/lib/libm.so", "/lib/libm.so.6").as_deref(),
             Some("../../lib/libm.so.6")

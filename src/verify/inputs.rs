@@ -18,6 +18,9 @@ use crate::package::ArchiveTime;
 use crate::patch::tree_digest;
 use crate::request::{GitRequest, Request};
 use crate::resolve::Resolved;
+use crate::rust::{Compiler, RustInputs};
+use crate::series::{self, Patch};
+use crate::target::Arch;
 use crate::torch::lock::TorchLock;
 use crate::torch::sdk;
 use crate::torch::source::TorchSource;
@@ -73,12 +76,22 @@ pub fn locked(context: &Context, record: &Record, options: &Options) -> Result<L
     }
     changed.extend(toolchain(context, record, &locked)?);
     changed.extend(torch(context, record, options)?);
+    changed.extend(record.patches.iter().filter_map(|patch| absent(context, patch)));
+    changed.extend(compiler(record, &locked));
     if changed.is_empty() {
         // Whatever else counts that is not told above, such as a part that a manifest got wrong.
         let all = "the digest of all inputs together";
         changed.extend(Changed::of(all, record.inputs, Some(locked.digest())));
     }
     changed.extend(place_source(&mut locked.source, options)?);
+    for source in locked.trees.iter_mut().filter_map(|tree| tree.source.as_mut()) {
+        // Of a folder on another machine a bundle may have brought the files.
+        let bundled = matches!(source, Source::Folder { path, digest }
+            if !path.exists() && context.store.tree(digest).is_dir());
+        if !bundled {
+            changed.extend(place_source(source, &Options::default())?);
+        }
+    }
     place_torch(&mut locked, options);
     if !changed.is_empty() {
         return Err(VerifyError::Inputs { changed }.into());
@@ -93,44 +106,70 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
     let headers = resolution.headers.as_ref();
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let resolved = Resolved {
-        request: request(&record.source)?,
+        request: request(record)?,
         target: record.target.clone(),
         variant: resolution.variant.clone(),
         python: record.python.version.clone(),
         headers: headers.map(|h| options.python_headers.clone().unwrap_or(h.path.clone())),
         torch: torch_source(record),
         full_torch: matches!(resolution.torch, TorchInput::Whole(_)),
+        // The recorded recipe has them.
+        pins: Vec::new(),
         local_version: resolution.local_version.clone(),
+        only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         memory: None,
         max_silence: options.max_silence.unwrap_or_default().0,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
     };
-    let request = toolchain_request(&resolved, &resolution.libraries);
+    let rust = resolution.rust.clone().map(|rust| placed(context, rust, record.target.arch));
+    let request = toolchain_request(&resolved, &resolution.libraries, rust.as_ref());
     let (toolchain, symbols) =
         context.with_provisioner(|p| Ok((p.inputs(&request)?, p.symbols(&request)?)))?;
     Ok(Locked {
         source: record.source.clone(),
         identity: resolution.identity.clone(),
         recipe: record.recipe.clone(),
+        patches: record.patches.clone(),
+        trees: resolution.trees.clone(),
         torch: resolution.torch.clone(),
         libraries: resolution.libraries.clone(),
         headers: headers.map(|headers| headers.digest),
         toolchain,
         symbols,
         requirements: record.build_requirements.clone(),
+        rust,
         resolved,
     })
 }
 
+/// The recorded crates, with the machine's own Rust where the first build had its machine's: where
+/// it lies is not recorded.
+fn placed(context: &Context, recorded: RustInputs, target: Arch) -> RustInputs {
+    let compiler = match recorded.compiler {
+        Compiler::Component => Compiler::Component,
+        Compiler::Machine { .. } => Compiler::choose(context, target),
+    };
+    RustInputs { compiler, ..recorded }
+}
+
+/// A Rust that is another here.
+fn compiler(record: &Record, locked: &Locked) -> Option<Changed> {
+    let recorded = record.resolution.rust.as_ref()?.compiler.to_string();
+    let here = locked.rust.as_ref()?.compiler.to_string();
+    (recorded != here).then(|| Changed::new("Rust", recorded, here))
+}
+
 /// What would have been asked for to get exactly this source.
-fn request(source: &Source) -> Result<Request, VerifyError> {
-    Ok(match source {
+fn request(record: &Record) -> Result<Request, VerifyError> {
+    let is_library = Path::new(&record.wheel.file).extension().is_some_and(|e| e == "so");
+    Ok(match &record.source {
         Source::Index(artifact) => {
             let version = artifact.version.parse::<Version>().ok();
             Request::Index { name: artifact.name.clone(), version }
         }
         Source::Archive { path, .. } => Request::Archive(path.clone()),
+        Source::Folder { path, .. } if is_library => Request::Crate(path.clone()),
         Source::Folder { path, .. } => Request::Folder(path.clone()),
         Source::Git { url, commit, .. } => {
             Request::Git(GitRequest { url: url.clone(), reference: commit.clone() })
@@ -150,7 +189,7 @@ fn torch_source(record: &Record) -> TorchSource {
 
 /// Components and their files that are others in this checkout, and headers that were changed.
 fn toolchain(context: &Context, record: &Record, locked: &Locked) -> Result<Vec<Changed>> {
-    let request = toolchain_request(&locked.resolved, &locked.libraries);
+    let request = toolchain_request(&locked.resolved, &locked.libraries, locked.rust.as_ref());
     let refs = context.with_provisioner(|p| Ok(p.refs(&request)?))?;
     let here: BTreeMap<_, _> = refs.iter().map(|r| (r.name.as_str(), r.digest)).collect();
     let mut changed: Vec<_> = record
@@ -223,6 +262,13 @@ fn torch(context: &Context, record: &Record, options: &Options) -> Result<Vec<Ch
         changed.extend(Changed::of("torch SDK", record.torch.digest, Some(input.digest())));
     }
     Ok(changed)
+}
+
+/// A patch that neither the store nor `patches/` has.
+fn absent(context: &Context, patch: &Patch) -> Option<Changed> {
+    let here = series::text(context, patch).is_ok();
+    let input = format!("patch `{}`", patch.path);
+    (!here).then(|| Changed { input, recorded: patch.sha256.to_string(), here: None })
 }
 
 /// Says where a source on disk lies now, and whether it is still the one that was built.

@@ -27,6 +27,7 @@ use crate::configure::BuildFolder;
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::exec::{Command, Isolation, capture};
+use crate::extension::HandedOver;
 use crate::fetch::{Fetched, fetch};
 use crate::lock::keep_log;
 use crate::package::Packaged;
@@ -235,11 +236,14 @@ fn verdict(
 ) -> Result<Verdict> {
     let record = &subject.record;
     let first = Wheel { file: record.wheel.file.clone(), sha256: record.wheel.sha256 };
-    let second = Wheel { file: packaged.name.to_string(), sha256: packaged.sha256 };
+    let handed = HandedOver::of(&built.locked.resolved.request, packaged)?;
+    let second = Wheel { file: handed.entry.file.clone(), sha256: handed.entry.sha256 };
     let reproduced = first.sha256 == second.sha256;
-    let kept = options.keep.as_ref().map(|folder| keep(packaged, folder)).transpose()?;
+    let kept = options.keep.as_ref().map(|folder| keep(&handed, folder)).transpose()?;
     let at_hand = subject.wheel.as_deref().filter(|_| !reproduced);
-    let differences = match at_hand {
+    // A shared library has no members: diffoscope tells more.
+    let members = at_hand.filter(|path| path.extension().is_some_and(|e| e == "whl"));
+    let differences = match members {
         Some(wheel) => compare::compare(wheel, &packaged.path)?,
         None => Vec::new(),
     };
@@ -324,9 +328,9 @@ fn maps_to_itself(word: &str) -> bool {
     map.is_some_and(|(real, canonical)| real == canonical)
 }
 
-fn keep(packaged: &Packaged, folder: &Path) -> Result<PathBuf, VerifyError> {
-    let path = folder.join(packaged.name.to_string());
-    atomic::write(&path, atomic::PLAIN, &fs_err::read(&packaged.path)?)?;
+fn keep(handed: &HandedOver, folder: &Path) -> Result<PathBuf, VerifyError> {
+    let path = folder.join(&handed.entry.file);
+    atomic::write(&path, atomic::PLAIN, &handed.bytes)?;
     Ok(path)
 }
 

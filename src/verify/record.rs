@@ -11,6 +11,7 @@ use crate::exec::Isolation;
 use crate::lock::Source;
 use crate::manifest::{Resolution, SCHEMA_VERSION, WheelEntry};
 use crate::recipe::Recipe;
+use crate::series::Patch;
 use crate::target::Target;
 use crate::toolchain::ComponentRef;
 
@@ -31,6 +32,9 @@ pub struct Record {
     pub source: Source,
     /// What its recipe said.
     pub recipe: Recipe,
+    /// Its local patches.
+    #[serde(default)]
+    pub patches: Vec<Patch>,
     /// Where the wheel runs.
     pub target: Target,
     /// The Python that it is for.
@@ -108,7 +112,7 @@ pub struct Subject {
 impl Subject {
     /// Reads a manifest, or the one beside a wheel, and holds the wheel beside it to it.
     pub fn read(path: &Path) -> Result<Self, VerifyError> {
-        let is_wheel = path.extension().is_some_and(|extension| extension == "whl");
+        let is_wheel = path.extension().is_some_and(|e| e == "whl" || e == "so");
         let manifest = match is_wheel {
             true => path.with_extension(&SUFFIX[1..]),
             false => path.to_owned(),

@@ -13,6 +13,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
 use super::cached::{Looked, Plan};
+use super::cmake::is_trial;
 use super::said::Said;
 use super::{Config, WrapperError};
 use crate::actions::protocol::{Finish, Refuse, Reply, Request, Restored, Start, receive, send};
@@ -41,12 +42,15 @@ pub(super) struct Subject {
     pub output: Option<OsString>,
     pub notes: Vec<String>,
     pub sms: Vec<String>,
+    /// Its name, where that is not the output's.
+    pub name: Option<String>,
 }
 
 impl Subject {
     /// The name under which people know it.
     pub(super) fn label(&self) -> String {
-        label(self.output.as_deref().or(self.source.as_deref()))
+        let of_file = || label(self.output.as_deref().or(self.source.as_deref()));
+        self.name.clone().unwrap_or_else(of_file)
     }
 }
 
@@ -63,7 +67,9 @@ impl Call<'_> {
         config: &Config,
         environment: &Environment,
     ) -> Result<u8, WrapperError> {
-        let (Some(subject), Some(path)) = (&self.subject, &config.socket) else {
+        let trial = is_trial(environment.current_dir());
+        let subject = self.subject.as_ref().filter(|_| !trial);
+        let (Some(subject), Some(path)) = (subject, &config.socket) else {
             return self.start()?.finish();
         };
         let connection = Connection::open(path)?;

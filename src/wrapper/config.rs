@@ -39,6 +39,8 @@ pub struct Config {
     pub jobs: usize,
     /// Paths and what stands for them in outputs and records, the most special first.
     pub prefix_map: Vec<(PathBuf, PathBuf)>,
+    /// What is built of a CMake project.
+    pub targets: Selection,
     /// Flags added to every C and C++ compile.
     pub compile_flags: Vec<String>,
     /// Flags added to every link.
@@ -63,12 +65,28 @@ pub struct Tools {
     pub cuda_include: Vec<PathBuf>,
     /// ninja.
     pub ninja: PathBuf,
+    /// rustc, where there are crates.
+    pub rustc: Option<PathBuf>,
+    /// cmake, where the build environment has it.
+    pub cmake: Option<PathBuf>,
+}
+
+/// Which targets of a CMake project are built; with two empty lists, all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Selection {
+    /// These and no others of those that are compiled.
+    pub only: Vec<String>,
+    /// All but these.
+    pub without: Vec<String>,
 }
 
 /// The build folder's name in outputs and records.
 pub const CANONICAL_BUILD: &str = crate::exec::sandbox::BUILD;
 /// The store's name in outputs and records.
 pub const CANONICAL_STORE: &str = crate::exec::sandbox::STORE;
+/// The name of the machine's own Rust in outputs and records.
+const CANONICAL_RUST: &str = "/crosswheel/rust";
 /// The torch SDK's name in outputs and records.
 pub const CANONICAL_TORCH: &str = crate::exec::sandbox::TORCH;
 
@@ -91,6 +109,7 @@ fn prefix_map(
 ) -> Vec<(PathBuf, PathBuf)> {
     let components = store.join("components");
     let paths = [&toolchain.cxx, &toolchain.sysroot, &toolchain.cuda].into_iter();
+    let paths = paths.chain(toolchain.rust.iter().map(|rust| &rust.root));
     let paths = paths.chain(&toolchain.cuda_include).chain(&toolchain.target_python.include);
     let keys = paths.filter_map(|path| path.strip_prefix(&components).ok()?.iter().next());
     let keys: BTreeSet<&str> = keys.filter_map(|key| key.to_str()).collect();
@@ -104,6 +123,9 @@ fn prefix_map(
         (torch.to_owned(), PathBuf::from(CANONICAL_TORCH)),
     ];
     map.extend(named);
+    // The machine's own Rust: its folder's name tells where it is installed.
+    let elsewhere = toolchain.rust.iter().filter(|rust| !rust.root.starts_with(store));
+    map.extend(elsewhere.map(|rust| (rust.root.clone(), PathBuf::from(CANONICAL_RUST))));
     map.push((store.to_owned(), PathBuf::from(CANONICAL_STORE)));
     map
 }
@@ -124,6 +146,8 @@ impl Config {
             cuda: toolchain.cuda.clone(),
             cuda_include: toolchain.cuda_include.clone(),
             ninja: toolchain.ninja.clone(),
+            rustc: toolchain.rust.as_ref().map(|rust| rust.rustc()),
+            cmake: None,
         };
         Self {
             socket: None,
@@ -136,6 +160,7 @@ impl Config {
             sms: toolchain.target.sm.clone(),
             jobs,
             prefix_map: prefix_map(toolchain, build, store, &torch.root),
+            targets: Selection::default(),
             compile_flags: Vec::new(),
             link_flags: link_flags(&toolchain.cuda),
             nvcc_flags: Vec::new(),
@@ -202,6 +227,8 @@ pub(super) mod tests {
                 cuda: "/real/store/cuda".into(),
                 cuda_include: vec!["/real/store/cudnn/include".into()],
                 ninja: "/real/store/ninja".into(),
+                rustc: Some("/real/store/rust/bin/rustc".into()),
+                cmake: None,
             },
             sysroot: Some("/real/store/sysroot".into()),
             binutils: Some("/real/store/binutils".into()),
@@ -212,6 +239,7 @@ pub(super) mod tests {
                 ("/real/build".into(), CANONICAL_BUILD.into()),
                 ("/real/store".into(), CANONICAL_STORE.into()),
             ],
+            targets: Selection::default(),
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),

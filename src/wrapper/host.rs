@@ -125,12 +125,16 @@ fn call<'a>(
     if kind == Some(Kind::Link) {
         args.extend(config.link_flags.iter().map(OsString::from));
     }
-    let subject = kind.filter(|_| !nested).map(|kind| Subject {
+    // What is preprocessed to be read by who asks makes nothing.
+    let printed = line.output.as_deref().is_none_or(|output| output == "-");
+    let made = kind.filter(|kind| !(nested || *kind == Kind::Preprocess && printed));
+    let subject = made.map(|kind| Subject {
         kind,
         source: line.sources.into_iter().next(),
         output: line.output,
         notes: line.notes,
         sms: Vec::new(),
+        name: None,
     });
     Ok(Call { tool, args, subject, hidden: &HIDDEN })
 }
@@ -332,8 +336,9 @@ mod tests {
         for (args, kind) in [
             ("-c a.cpp -o a.o", Some(Kind::Compile)),
             ("-S a.c", Some(Kind::Compile)),
-            ("-E -x c++ -", Some(Kind::Preprocess)),
-            ("-M a.c", Some(Kind::Preprocess)),
+            ("-E -x c++ - -o a.ii", Some(Kind::Preprocess)),
+            ("-E -x c++ -", None),
+            ("-M a.c", None),
             ("-MD -MF a.d -c a.c", Some(Kind::Compile)),
             ("a.o b.o -shared -o x.so", Some(Kind::Link)),
             ("a.c -o a", Some(Kind::Link)),

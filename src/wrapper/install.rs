@@ -13,6 +13,8 @@ pub(super) const NESTED: &str = "nested";
 pub(crate) const TRACE: &str = "trace";
 /// The folder that is `CUDA_HOME` for a build.
 const CUDA: &str = "cuda";
+/// What CMake reads at the start of each project.
+const PROJECT: &str = "project.cmake";
 /// What a build may call beside compilers; they need no wrapping.
 const BINUTILS: [&str; 12] = [
     "addr2line",
@@ -36,6 +38,13 @@ pub struct Installed {
     pub folder: PathBuf,
     /// For `CUDA_HOME`: the toolkit with the wrapped nvcc.
     pub cuda: PathBuf,
+}
+
+impl Installed {
+    /// The same folders, as a sandbox shows them.
+    pub fn renamed(&self, rename: impl Fn(&Path) -> PathBuf) -> Self {
+        Self { folder: rename(&self.folder), cuda: rename(&self.cuda) }
+    }
 }
 
 /// The CUDA toolkit as this process calls it, which the build may call otherwise: [`Config`] has
@@ -67,8 +76,14 @@ pub fn install(
     let mut names: Vec<String> = ["cc", "c++", "gcc", "g++"].map(str::to_owned).into();
     names.extend(["gcc", "g++", "cc", "c++"].map(|tool| format!("{triple}-{tool}")));
     names.extend(["nvcc", "ninja", "sandbox", TRACE].map(str::to_owned));
+    // Scripts look whether there is one.
+    names.extend(config.tools.cmake.as_ref().map(|_| "cmake".to_owned()));
     names.push(format!("{NESTED}/{triple}-g++"));
     names.push(format!("{CUDA}/bin/nvcc"));
+    if config.tools.rustc.is_some() {
+        names.push("rustc".to_owned());
+        names.push(format!("{NESTED}/{triple}-gcc"));
+    }
     let mut original = executable.to_owned();
     for name in names {
         let path = folder.join(name);
@@ -79,6 +94,7 @@ pub fn install(
     }
     link_binutils(folder, config)?;
     link_cuda(&installed.cuda, &toolkit, &config.tools)?;
+    fs_err::write(folder.join(PROJECT), include_str!("project.cmake"))?;
     let text = serde_json::to_vec_pretty(config).map_err(io::Error::from)?;
     fs_err::write(folder.join(FILE), text)?;
     Ok(installed)
@@ -96,6 +112,9 @@ pub fn install_sandbox(folder: &Path, executable: &Path) -> Result<PathBuf, Wrap
     Ok(path)
 }
 
+/// The machine's C compiler driver, by its name in the folder of wrappers.
+pub(crate) const BUILD_CC: &str = "build-cc";
+
 /// The host compiler for nvcc, from the folder of the nvcc wrapper.
 pub(super) fn nested_cxx(folder: &Path, config: &Config) -> PathBuf {
     let root = if folder.ends_with(Path::new(CUDA).join("bin")) {
@@ -104,6 +123,11 @@ pub(super) fn nested_cxx(folder: &Path, config: &Config) -> PathBuf {
         folder
     };
     root.join(NESTED).join(format!("{}-g++", config.triple))
+}
+
+/// What CMake reads at the start of each project, from the folder of the cmake wrapper.
+pub(super) fn project_file(folder: &Path) -> PathBuf {
+    folder.join(PROJECT)
 }
 
 /// Hard link, or else copy; a symbolic link would hide the name. Says whether it copied.

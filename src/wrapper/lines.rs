@@ -74,6 +74,51 @@ pub(super) fn rename(config: &Config, dir: &Path, file: &Path) -> io::Result<()>
     fs_err::write(file, renamed)
 }
 
+/// The file that nvcc lists a source's headers in, where it is asked to beside a compile (nvcc's
+/// `-MD` and `-MMD`; without `-MF` it is called after the object).
+pub(super) fn dependency_file(args: &[OsString]) -> Option<PathBuf> {
+    const ASKED: [&str; 4] = [
+        "-MD",
+        "-MMD",
+        "--generate-dependencies-with-compile",
+        "--generate-nonsystem-dependencies-with-compile",
+    ];
+    let after = |names: &[&str]| {
+        args.iter()
+            .skip_while(|arg| !names.iter().any(|name| arg == name))
+            .nth(1)
+            .map(PathBuf::from)
+    };
+    if !args.iter().any(|arg| ASKED.iter().any(|name| arg == name)) {
+        return None;
+    }
+    let named = after(&["-MF", "--dependency-output"]);
+    named.or_else(|| Some(after(&["-o", "--output-file"])?.with_extension("d")))
+}
+
+/// Gives the headers in such a file their own names again, which nvcc takes from the line markers:
+/// what is nowhere is newer than any object, and all would be compiled at every build.
+pub(super) fn restore(config: &Config, file: &Path) -> io::Result<()> {
+    let text = match fs_err::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        text => text?,
+    };
+    let mut named: Vec<(String, String)> = config
+        .prefix_map
+        .iter()
+        .filter_map(|(real, canonical)| {
+            let below = canonical.strip_prefix("/crosswheel").ok()?;
+            // As in a makefile.
+            let real = real.to_str()?.replace(' ', "\\ ");
+            Some((format!("{NOWHERE}/{}/", below.display()), format!("{real}/")))
+        })
+        .collect();
+    // A component's folder before the store's, in which it is.
+    named.sort_by_key(|(nowhere, _)| std::cmp::Reverse(nowhere.len()));
+    let restored = named.iter().fold(text, |text, (from, to)| text.replace(from, to));
+    fs_err::write(file, restored)
+}
+
 /// What a source is called in line tables; `name` is as the preprocessor wrote it, escapes and all.
 fn source_name(config: &Config, dir: &Path, name: &str) -> String {
     // `<built-in>` and the like are no files.
@@ -141,6 +186,28 @@ mod tests {
         let mut args = words("-c /real/build/k.cu");
         make_relative(&config(), Path::new("/elsewhere"), &mut args);
         assert_eq!(args, words("-c /real/build/k.cu"));
+    }
+
+    #[test]
+    fn headers_have_their_own_names_where_a_build_tool_reads_them() {
+        let given = |text: &str| dependency_file(&words(text));
+        assert_eq!(given("-c k.cu -MD -MF k.o.d -o k.o"), Some("k.o.d".into()));
+        assert_eq!(given("-c k.cu -MMD -o a/k.o"), Some("a/k.d".into()));
+        assert_eq!(given("-c k.cu -MF k.o.d -o k.o"), None);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("k.o.d");
+        let text = "k.o : ../../csrc/k.cu \\\n  /crosswheel/sources/build/csrc/k.h \\\n  \
+                    /crosswheel/sources/store/components/gcc/a.h /crosswheel/sources/store/b.h\n";
+        fs_err::write(&file, text).unwrap();
+        let mut config = config();
+        let gcc =
+            ("/real/store/components/gcc-1".into(), "/crosswheel/store/components/gcc".into());
+        config.prefix_map.push(gcc);
+        restore(&config, &file).unwrap();
+        let expected = "k.o : ../../csrc/k.cu \\\n  /real/build/csrc/k.h \\\n  \
+                        /real/store/components/gcc-1/a.h /real/store/b.h\n";
+        assert_eq!(fs_err::read_to_string(&file).unwrap(), expected);
+        restore(&config, &folder.path().join("none")).unwrap();
     }
 
     #[test]

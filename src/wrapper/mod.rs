@@ -1,4 +1,4 @@
-//! Tool wrappers: what a build sees as nvcc, g++ and ninja.
+//! Tool wrappers: what a build sees as nvcc, g++, cmake and ninja.
 //!
 //! In: a tool's command line, and the [`Config`] beside the wrapper. Out: the real tool's run, with
 //! a changed command line, by leave of the action server and on its record. All wrappers are
@@ -7,7 +7,9 @@
 
 mod cached;
 mod client;
+mod cmake;
 mod config;
+mod graph;
 mod host;
 mod install;
 mod lines;
@@ -15,12 +17,15 @@ mod narrow;
 mod ninja;
 mod nvcc;
 mod response;
+mod rustc;
 mod said;
 mod standard;
 
 pub(crate) use cached::UNTRACED;
-pub use config::{CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Tools};
-pub(crate) use install::TRACE;
+pub use config::{
+    CANONICAL_BUILD, CANONICAL_STORE, CANONICAL_TORCH, Config, FILE, Selection, Tools,
+};
+pub(crate) use install::{BUILD_CC, TRACE};
 pub use install::{Installed, Toolkit, install, install_sandbox};
 pub use narrow::{Arch, Code, Gencode, InvalidArch, NotCovered, Variant, narrow, shorthand};
 pub use standard::Torch;
@@ -85,6 +90,17 @@ pub enum WrapperError {
         /// Which SM, and what was asked for.
         source: NotCovered,
     },
+    /// A build calls cmake and requires none.
+    #[error("the build environment has no cmake")]
+    NoCmake,
+    /// A name by which a target was asked for.
+    #[error("no target that is compiled is called `{name}`")]
+    NoTarget {
+        /// The name.
+        name: String,
+        /// The targets that there are.
+        known: Vec<String>,
+    },
     /// A file cannot be read or written.
     #[error("the wrappers' folder cannot be written")]
     Io(#[from] io::Error),
@@ -107,6 +123,12 @@ impl Diagnose for WrapperError {
                  file out for this target"
                     .to_owned(),
             ),
+            Self::NoCmake => Some(
+                "have the recipe bring it, `requires = [\"cmake\"]` in \
+                 `patches/<package>/recipe.toml`"
+                    .to_owned(),
+            ),
+            Self::NoTarget { known, .. } => Some(format!("the targets are: {}", known.join(", "))),
             _ => None,
         }
     }
@@ -119,6 +141,8 @@ enum Role {
     Trace,
     Nvcc,
     Ninja,
+    Rustc,
+    Cmake,
     Host(host::Language),
 }
 
@@ -129,7 +153,9 @@ impl Role {
             ("sandbox", _) => Some(Self::Sandbox),
             ("trace", _) => Some(Self::Trace),
             ("nvcc", _) => Some(Self::Nvcc),
+            ("rustc", _) => Some(Self::Rustc),
             ("ninja", _) => Some(Self::Ninja),
+            ("cmake", _) => Some(Self::Cmake),
             (_, "cc" | "gcc") => Some(Self::Host(host::Language::C)),
             (_, "c++" | "g++") => Some(Self::Host(host::Language::Cxx)),
             _ => None,
@@ -155,7 +181,9 @@ pub fn dispatch() -> Option<ExitCode> {
         let folder = executable.parent().unwrap_or(Path::new("/"));
         let environment = Environment::from_process();
         let result = match role {
-            Role::Ninja => ninja::run(&config, args),
+            Role::Ninja => ninja::run(&config, args, &environment),
+            Role::Cmake => cmake::run(&config, &install::project_file(folder), args),
+            Role::Rustc => rustc::run(&config, folder, args, &environment),
             Role::Nvcc => {
                 nvcc::run(&config, &install::nested_cxx(folder, &config), args, &environment)
             }
@@ -207,6 +235,8 @@ mod tests {
         for (name, role) in [
             ("nvcc", Some(Role::Nvcc)),
             ("ninja", Some(Role::Ninja)),
+            ("rustc", Some(Role::Rustc)),
+            ("cmake", Some(Role::Cmake)),
             ("sandbox", Some(Role::Sandbox)),
             ("trace", Some(Role::Trace)),
             ("cc", Some(Role::Host(C))),

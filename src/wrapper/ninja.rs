@@ -4,10 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::client::{connect, die_with, label};
+use super::cmake::is_trial;
 use super::response::split;
 use super::{Config, Role, WrapperError};
 use crate::actions::protocol::{Request, send};
 use crate::actions::window;
+use crate::environment::Environment;
 use crate::exec::{exit_code, read_inheriting, start_inheriting};
 
 /// Options with a value that limit jobs, whose place crosswheel's number takes.
@@ -22,7 +24,11 @@ struct Plan {
     only_actions: bool,
 }
 
-pub(super) fn run(config: &Config, args: Vec<OsString>) -> Result<u8, WrapperError> {
+pub(super) fn run(
+    config: &Config,
+    args: Vec<OsString>,
+    environment: &Environment,
+) -> Result<u8, WrapperError> {
     let ninja = &config.tools.ninja;
     let fail = |source| WrapperError::Start { tool: ninja.clone(), source };
     let builds = !args.iter().any(|arg| is_query(arg));
@@ -30,7 +36,8 @@ pub(super) fn run(config: &Config, args: Vec<OsString>) -> Result<u8, WrapperErr
     let mut tie = None;
     let mut jobs = config.jobs.max(1);
     if builds {
-        if let Some(socket) = &config.socket {
+        let told = config.socket.as_ref().filter(|_| !is_trial(environment.current_dir()));
+        if let Some(socket) = told {
             let stream = connect(socket)?;
             let failed = |source| WrapperError::Server { socket: socket.clone(), source };
             let plan = plan(config, &args).map_err(fail)?;

@@ -73,10 +73,17 @@ pub(super) fn run(
     let words = |name| environment.text(name).map(split).unwrap_or_default();
     let args = [words(PREPEND), args, words(APPEND)].concat();
     let mut call = call(config, &nvcc, ccbin, args)?;
-    if lines::wanted(&call.args) {
-        lines::make_relative(config, environment.current_dir(), &mut call.args);
+    if !lines::wanted(&call.args) {
+        return call.run(config, environment);
     }
-    call.run(config, environment)
+    let dir = environment.current_dir();
+    lines::make_relative(config, dir, &mut call.args);
+    let dependencies = lines::dependency_file(&call.args);
+    let code = call.run(config, environment)?;
+    if let Some(file) = dependencies.filter(|_| code == 0) {
+        lines::restore(config, &dir.join(file))?;
+    }
+    Ok(code)
 }
 
 fn call<'a>(
@@ -112,6 +119,7 @@ fn call<'a>(
         output: line.output,
         notes: line.notes,
         sms: if kind == Kind::CompileCuda { sms } else { Vec::new() },
+        name: None,
     });
     Ok(Call { tool: nvcc, args, subject, hidden: &HIDDEN })
 }

@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 /// How many lines are remembered.
 const LINES: usize = 12;
 /// Longer lines are cut: templates have names of many kilobytes.
@@ -70,6 +72,19 @@ impl Said {
     }
 }
 
+/// A message of rustc's to cargo, a JSON object on a line of its own (The rustc book, "JSON Output").
+#[derive(Deserialize)]
+struct Message {
+    level: Option<String>,
+    rendered: Option<String>,
+}
+
+impl Message {
+    fn read(line: &[u8]) -> Option<Self> {
+        line.starts_with(b"{\"$message_type\"").then(|| serde_json::from_slice(line).ok())?
+    }
+}
+
 /// The lines from the first that tells of an error on, and the last.
 #[derive(Debug, Default)]
 struct Lines {
@@ -90,7 +105,16 @@ impl Lines {
 
     fn complete(&mut self) {
         let bytes = std::mem::take(&mut self.partial);
-        let line = String::from_utf8_lossy(&bytes);
+        match Message::read(&bytes) {
+            Some(Message { level: Some(level), rendered: Some(rendered) }) if level == "error" => {
+                without_colours(&rendered).lines().for_each(|line| self.line(line));
+            }
+            Some(_) => {}
+            None => self.line(&String::from_utf8_lossy(&bytes)),
+        }
+    }
+
+    fn line(&mut self, line: &str) {
         let line: String = line.trim_end().chars().take(LONGEST).collect();
         if line.is_empty() {
             return;
@@ -111,13 +135,24 @@ impl Lines {
     }
 }
 
+/// Text without the sequences that select colours (ECMA-48, "SGR"): cargo asks rustc for them, and
+/// leaves them out itself where nobody sees them.
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split("\x1b[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |plain, piece| plain + piece.split_once('m').map_or("", |(_, rest)| rest))
+}
+
 /// Whether a line begins to tell what went wrong: `x.c:1:2: error: …`, `ptxas fatal   : …`,
 /// `error #20014-D: …`, and ld, which has no word for it.
 fn tells_error(line: &str) -> bool {
     let before_colons = line.rsplit_once(':').map_or("", |(before, _)| before);
     let word = |part: &str| {
         let part = part.trim_end().to_ascii_lowercase();
-        part.ends_with("error") || part.ends_with("fatal") || part.contains("error #")
+        part.ends_with("error")
+            || part.ends_with("fatal")
+            || part.contains("error #")
+            || part.starts_with("error[")
     };
     before_colons.split(':').any(word)
         || ["undefined reference to", "cannot find -l"].iter().any(|words| line.contains(words))
@@ -145,6 +180,23 @@ mod tests {
         assert_eq!(lines.len(), LINES);
         assert_eq!(finish("one\n\ntwo"), ["one", "two"]);
         assert_eq!(finish(&long).len(), LINES);
+    }
+
+    #[test]
+    fn what_rustc_tells_cargo_is_read() {
+        let message = |level: &str, rendered: &str| {
+            let message = serde_json::json!({
+                "$message_type": "diagnostic", "level": level, "rendered": rendered
+            });
+            format!("{message}\n")
+        };
+        let artifact = "{\"$message_type\":\"artifact\",\"artifact\":\"/a/error: x\"}\n";
+        let error = message(
+            "error",
+            "\x1b[1m\x1b[91merror[E0433]\x1b[0m: cannot find `x`\n --> src/lib.rs:1:1\n",
+        );
+        let said = artifact.to_owned() + &message("warning", "warning: unused\n") + &error;
+        assert_eq!(finish(&said), ["error[E0433]: cannot find `x`", " --> src/lib.rs:1:1"]);
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub fn toolchain() -> &'static (Context, Toolchain) {
         let context = context.unwrap();
         let target = resolve::target(&context, &Options::default()).unwrap();
         let libraries = &BTreeSet::new();
-        let request = Request { target: &target, python: "3.11", headers: None, libraries };
+        let request =
+            Request { target: &target, python: "3.11", headers: None, libraries, rust: None };
         let toolchain = context.with_provisioner(|p| p.provision(&request)).unwrap();
         (context, toolchain)
     })

@@ -6,6 +6,7 @@
 mod archive;
 mod index;
 mod metadata;
+mod pins;
 mod request;
 
 #[path = "../../fuzz/src/lib.rs"]

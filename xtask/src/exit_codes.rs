@@ -34,6 +34,8 @@ pub const MEMORY: u8 = 13;
 pub const DISK_FULL: u8 = 14;
 /// A second build of the same inputs gave another wheel.
 pub const IRREPRODUCIBLE: u8 = 15;
+/// A local patch does not apply.
+pub const PATCH: u8 = 16;
 /// Stopped by the user or a signal (128 + SIGINT).
 pub const INTERRUPTED: u8 = 130;
 
@@ -47,6 +49,7 @@ pub fn of(class: Class) -> u8 {
         Class::Archive => ARCHIVE,
         Class::Toolchain => TOOLCHAIN,
         Class::Torch => TORCH,
+        Class::Patch => PATCH,
         Class::Build => BUILD,
         Class::Audit => AUDIT,
         Class::Io => IO,

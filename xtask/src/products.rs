@@ -111,6 +111,10 @@ fn note_python(session: &Session, product: &Product) {
     let Ok(target) = Target::load(&targets, &product.target) else { return };
     let Some(preferred) = target.python.first() else { return };
     let tag = python_tag(preferred);
+    let wheel = product.wheel.to_string_lossy();
+    if wheel.contains("-abi3-") {
+        return;
+    }
     if product.python.starts_with("cp3") && product.python != tag {
         eprintln!(
             "note: {} wheels install on that Python only; `{}` has {preferred}, for which \

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crosswheel::cache::Limit;
+use crosswheel::pins::PinRule;
 use crosswheel::report::Event;
 use crosswheel::request::Request;
 use crosswheel::resolve::{DEFAULT_TARGET, Options};
@@ -77,9 +78,17 @@ pub struct Selection {
     /// A GPU architecture, such as `sm_110`, instead of the target's own; may be repeated
     #[arg(long, value_name = "SM")]
     arch: Vec<Sm>,
+    /// What a version requirement becomes, over what recipe and target say: `NAME=target`,
+    /// `compatible`, `drop`, or a specifier; may be repeated
+    #[arg(long = "pin", value_name = "NAME=SPEC", value_parser = PinRule::parse)]
+    pins: Vec<PinRule>,
     /// Fetch the whole torch wheel and link against its libraries
     #[arg(long)]
     full_torch: bool,
+    /// Of a CMake project build only this target of those that are compiled; may be repeated. The
+    /// wheel's name says `partial`, and its contract is not checked
+    #[arg(long, value_name = "TARGET")]
+    only: Vec<String>,
     /// The wheel's local version, instead of one that names CUDA, torch and target
     #[arg(long, value_name = "LOCAL")]
     local_version: Option<String>,
@@ -99,7 +108,11 @@ impl Selection {
         session: &Session,
         requests: &Requests,
     ) -> anyhow::Result<Vec<(Request, Options)>> {
-        let requests = requests.read(session)?;
+        Ok(self.of(session, requests.read(session)?))
+    }
+
+    /// [`Selection::builds`] of requests that were read.
+    pub fn of(&self, session: &Session, requests: Vec<Request>) -> Vec<(Request, Options)> {
         let configured = &session.context.config.targets;
         let targets = match (self.targets.is_empty(), configured.is_empty()) {
             (false, _) => self.targets.clone(),
@@ -116,8 +129,10 @@ impl Selection {
                         python_headers: self.headers.by_version(&session.context),
                         arch: self.arch.clone(),
                         torch: torch.cloned(),
+                        pins: self.pins.clone(),
                         full_torch: self.full_torch,
                         local_version: self.local_version.clone(),
+                        only: self.only.clone(),
                         jobs: self.jobs,
                         memory: self.memory.map(|limit| limit.0),
                         ..Options::default()
@@ -126,7 +141,7 @@ impl Selection {
                 }
             }
         }
-        Ok(builds)
+        builds
     }
 }
 

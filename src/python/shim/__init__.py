@@ -2,7 +2,8 @@
 
 crosswheel writes this package into a build environment's site-packages, with `answers.json`
 beside it, and a `.pth` file that imports it at the start of every Python of that environment.
-`sys.version_info`, `sys.path` and what the interpreter itself needs stay as they are.
+`sys.path` and what the interpreter itself needs stay as they are, and so does
+`sys.version_info`, unless it is asked for on the command line.
 
 Only `os` is changed at once, because it is loaded by then. Other modules are changed when they
 are first imported, so that a Python which does not use them starts as fast as ever.
@@ -56,6 +57,7 @@ def _patch_os():
 
 # Which function of `_crosswheel.patches` completes which module, once that is imported.
 _PATCHES = {
+    "cmake": "patch_cmake",
     "distutils.ccompiler": "patch_ccompiler",
     "distutils.command.build_ext": "patch_build_ext",
     "distutils.compilers.C.base": "patch_ccompiler",
@@ -110,7 +112,22 @@ def _patch(module, patch):
     getattr(patches, patch)(module)
 
 
+def _answer_version():
+    """The target's version, to a question on the command line: CMake's modules and shell scripts
+    ask `python -c` which Python they build for, and do nothing else with it."""
+    words = sys.orig_argv
+    question = words[words.index("-c") + 1] if "-c" in words[:-1] else ""
+    if "sys.version_info" not in question:
+        return
+    from collections import namedtuple
+
+    fields = ("major", "minor", "micro", "releaselevel", "serial")
+    major, minor = answers()["python"]["version"].split(".")
+    sys.version_info = namedtuple("version_info", fields)(int(major), int(minor), 0, "final", 0)
+
+
 _patch_os()
+_answer_version()
 sys.meta_path.insert(0, _Finder)
 for _name in set(_PATCHES).intersection(sys.modules):
     _patch(sys.modules[_name], _PATCHES[_name])

@@ -14,6 +14,16 @@ def patch_platform(module):
     module.architecture = lambda *args, **kwargs: ("64bit", "ELF")
 
 
+def patch_cmake(module):
+    """Who asks the `cmake` project where its program is, gets the one that is in the `PATH`."""
+    import os
+    import shutil
+
+    program = shutil.which("cmake")
+    if program is not None:
+        module.CMAKE_BIN_DIR = os.path.dirname(program)
+
+
 def patch_ccompiler(module):
     """Compiles go through ninja. Where the class is another module's, that one is completed."""
     compiler = getattr(module, "Compiler", None) or getattr(module, "CCompiler", None)
@@ -82,11 +92,14 @@ def patch_urllib_request(module):
     do_open = module.AbstractHTTPHandler.do_open
 
     def offline_do_open(self, http_class, request, **kwargs):
-        if _is_loopback(_host_name(request.host)):
-            return do_open(self, http_class, request, **kwargs)
         from email.message import Message
         from io import BytesIO
         from urllib.error import HTTPError
+        from urllib.parse import urlsplit
+
+        # `host` is a proxy's where there is one.
+        if _is_loopback(urlsplit(request.full_url).hostname or ""):
+            return do_open(self, http_class, request, **kwargs)
 
         raise HTTPError(request.full_url, 404, _OFFLINE, Message(), BytesIO())
 

@@ -79,8 +79,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let target = args.target.as_deref().map(|name| Target::load(&targets, name));
     let target = target.transpose().map_err(crosswheel::Error::from)?;
     let torch = args.torch.as_deref().or(target.as_ref().map(|target| target.torch.as_str()));
-    let torch = torch.map(|text| TorchSource::parse(text, context.environment.current_dir()));
-    let torch = torch.transpose().map_err(crosswheel::Error::from)?;
+    let torch = torch.map(|text| context.torch_source(text));
+    let torch = torch.transpose()?;
     let audit = Audit { context, target, torch, targets };
     let mut audited = Vec::new();
     for file in &args.files {

@@ -99,8 +99,13 @@ impl Session {
     pub fn ninja(&self) -> crosswheel::Result<PathBuf> {
         let context = &self.context;
         let target = resolve::target(context, &Options::default())?;
-        let request =
-            Request { target: &target, python: "", headers: None, libraries: &BTreeSet::new() };
+        let request = Request {
+            target: &target,
+            python: "",
+            headers: None,
+            libraries: &BTreeSet::new(),
+            rust: None,
+        };
         let ninja = context.with_provisioner(|p| p.component("ninja", &request))?;
         Ok(ninja.path.join("bin/ninja"))
     }
@@ -147,7 +152,8 @@ fn python_headers(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 impl Machine {
-    fn options(&self, context: &Context) -> Options {
+    /// What it chooses.
+    pub fn options(&self, context: &Context) -> Options {
         Options {
             target: self.target.clone(),
             python: self.python.clone(),
@@ -163,7 +169,7 @@ impl Machine {
         let (python, headers) = resolve::python(context, &target, &options)?;
         let headers = headers.as_deref();
         let libraries = &BTreeSet::new();
-        let request = Request { target: &target, python: &python, headers, libraries };
+        let request = Request { target: &target, python: &python, headers, libraries, rust: None };
         context.with_provisioner(|provisioner| provisioner.provision(&request))
     }
 }

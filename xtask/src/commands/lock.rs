@@ -1,6 +1,7 @@
-//! `cargo xtask lock`: the packages of `crosswheel.toml`, by name, size and sha256.
+//! `cargo xtask lock`: the packages of `crosswheel.toml`, but for those in the repository, by name, size and sha256.
 
 use crosswheel::lock::{PackageLocks, relock};
+use crosswheel::request::Request;
 use crosswheel::resolve::resolve;
 
 use super::common::{Format, Session, SessionArgs, print_json};
@@ -21,8 +22,14 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
+    let root = session.context.project.root();
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut locks = Vec::new();
     for (request, options) in args.selection.builds(&session, &Requests::default())? {
+        // What is in the repository is locked by its commit, and has another path on another machine.
+        if matches!(&request, Request::Folder(path) if path.starts_with(&root)) {
+            continue;
+        }
         let lock = relock(&session.context, &resolve(&session.context, request, &options)?)?;
         session.screen.clear();
         if args.format == Format::Text {

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 mod audit;
 mod bench;
+mod build_ext;
 mod build_wheels;
 mod cache;
 mod common;
@@ -11,11 +12,14 @@ mod completions;
 mod fetch;
 mod fuzz;
 mod lock;
+mod patch;
+mod pins;
 mod prove;
 mod store;
 mod test;
 mod toolchain;
 mod toolchain_lock;
+mod torch;
 mod verify;
 
 pub use common::{Headers, Session, print_json};
@@ -32,12 +36,18 @@ pub struct Cli {
 enum Command {
     /// Builds wheels for a target machine
     BuildWheels(build_wheels::Args),
+    /// Builds the shared library of a plain crate for a target machine
+    BuildExt(build_ext::Args),
     /// Gets everything that a later build without a network needs
     Fetch(fetch::Args),
     /// Builds a wheel again from its manifest, and compares
     Verify(verify::Args),
+    /// Shows what a package pins of what the target fixes, and what becomes of it
+    Pins(pins::Args),
     /// Locks the packages of crosswheel.toml anew
     Lock(lock::Args),
+    /// Opens packages to change them, and keeps the changes as patches
+    Patch(patch::Args),
     /// Says what wheels and shared objects need and hold, and whether a target has it
     Audit(audit::Args),
     /// Imports wheels on their emulated target, and says what they hold or lack
@@ -52,6 +62,8 @@ enum Command {
     Cache(cache::Args),
     /// Lists and shows toolchains, and uses one by hand
     Toolchain(toolchain::Args),
+    /// Imports the torch of a container or a device
+    Torch(torch::Args),
     Bench(bench::Bench),
     /// Prints a script that completes this command line in a shell
     Completions(completions::Args),
@@ -61,9 +73,12 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::BuildWheels(args) => build_wheels::run(&args),
+        Command::BuildExt(args) => build_ext::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Pins(args) => pins::run(&args),
         Command::Lock(args) => lock::run(&args),
+        Command::Patch(args) => patch::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Test(args) => test::run(&args),
@@ -71,6 +86,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Store(args) => store::run(&args),
         Command::Cache(args) => cache::run(&args),
         Command::Toolchain(args) => toolchain::run(&args),
+        Command::Torch(args) => torch::run(&args),
         Command::Bench(bench) => bench.run(),
         Command::Completions(args) => completions::run(&args),
     }

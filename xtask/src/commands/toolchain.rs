@@ -6,6 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use comfy_table::{Table, presets};
 use crosswheel::context::Context;
 use crosswheel::target::Target;
+use crosswheel::toolchain::cmake::Project;
 use serde_json::json;
 
 use super::common::{Format, Machine, Session, SessionArgs};
@@ -87,7 +88,7 @@ fn dispatch(args: &Args, context: &Context) -> crosswheel::Result<u8> {
             let toolchain = machine.toolchain(context)?;
             match format {
                 EnvFormat::Sh => print!("{}", toolchain.shell()),
-                EnvFormat::Cmake => print!("{}", toolchain.cmake()),
+                EnvFormat::Cmake => print!("{}", toolchain.cmake(&Project::default())),
                 EnvFormat::Json => {
                     let (variables, path) = (toolchain.variables(), toolchain.search_path());
                     println!("{:#}", json!({ "variables": variables, "path": path }));

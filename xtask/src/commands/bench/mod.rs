@@ -2,6 +2,7 @@
 
 mod cache;
 mod overhead;
+mod rebuild;
 
 use clap::Subcommand;
 
@@ -16,6 +17,7 @@ pub struct Bench {
 enum What {
     Overhead(overhead::Overhead),
     Cache(cache::Cache),
+    Rebuild(Box<rebuild::Rebuild>),
 }
 
 impl Bench {
@@ -24,6 +26,7 @@ impl Bench {
         match self.what {
             What::Overhead(overhead) => overhead.run(),
             What::Cache(cache) => cache.run(),
+            What::Rebuild(rebuild) => rebuild.run(),
         }
     }
 }

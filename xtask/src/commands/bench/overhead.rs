@@ -11,7 +11,7 @@ use crosswheel::actions::{CostBook, Server, ServerOptions};
 use crosswheel::exec::{Command, Interrupt};
 use crosswheel::report::Silent;
 use crosswheel::target::Sm;
-use crosswheel::wrapper::{self, Config, Toolkit, Tools};
+use crosswheel::wrapper::{self, Config, Selection, Toolkit, Tools};
 use serde::Serialize;
 
 use super::super::common::{Format, Session, SessionArgs, print_json};
@@ -164,7 +164,9 @@ impl Overhead {
                 cxx: compiler.to_owned(),
                 cuda: folder.join("cuda"),
                 cuda_include: Vec::new(),
+                rustc: None,
                 ninja: ninja.to_owned(),
+                cmake: None,
             },
             sysroot: None,
             binutils: None,
@@ -172,6 +174,7 @@ impl Overhead {
             sms: vec![Sm(110)],
             jobs: self.jobs,
             prefix_map: vec![(folder.to_owned(), wrapper::CANONICAL_BUILD.into())],
+            targets: Selection::default(),
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),

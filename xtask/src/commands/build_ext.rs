@@ -1,0 +1,52 @@
+//! `cargo xtask build-ext`: the shared library of a plain crate.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use crosswheel::outputs::Outputs;
+use crosswheel::pipeline;
+use crosswheel::request::Request;
+
+use super::common::{Format, Session, SessionArgs};
+use crate::products;
+use crate::selection::Selection;
+
+/// Which crate, and for which machine.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder of a crate or workspace that makes a cdylib
+    path: PathBuf,
+    #[command(flatten)]
+    selection: Selection,
+    /// Where the library and its manifest go, in a folder named after the target
+    #[arg(long, value_name = "DIR", default_value = "dist")]
+    out: PathBuf,
+    /// text, or one JSON array of products on stdout
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let session = Session::open(&args.session)?;
+    let context = &session.context;
+    let out = context.environment.current_dir().join(&args.out);
+    let request = Request::of_crate(&args.path, context.environment.current_dir());
+    let request = request.map_err(crosswheel::Error::from)?;
+    let mut built = Vec::new();
+    for (request, options) in args.selection.of(&session, vec![request]) {
+        let failed = || format!("{} could not be built", args.path.display());
+        let locked = pipeline::prepare(context, request, &options).with_context(failed)?;
+        let out = out.join(&locked.resolved.variant);
+        // Each target has its folder.
+        let product = pipeline::build(context, locked, &out, &mut Outputs::default());
+        built.push(product.with_context(failed)?);
+    }
+    session.screen.clear();
+    match args.format {
+        Format::Json => products::print_json(&built, &[])?,
+        Format::Text => products::print(&session, &built, &[]),
+    }
+    Ok(0)
+}
