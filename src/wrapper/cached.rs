@@ -19,10 +19,12 @@ use crate::exec::trace;
 pub(crate) const UNTRACED: &str = "this machine lets no process be traced";
 
 /// What the wrappers do to tools beside what their arguments show: this, as text.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 15] = [
     include_str!("cached.rs"),
     include_str!("client.rs"),
+    include_str!("cmake.rs"),
     include_str!("config.rs"),
+    include_str!("graph.rs"),
     include_str!("host.rs"),
     include_str!("install.rs"),
     include_str!("lines.rs"),
@@ -30,6 +32,7 @@ const SOURCES: [&str; 12] = [
     include_str!("narrow.rs"),
     include_str!("nvcc.rs"),
     include_str!("response.rs"),
+    include_str!("rustc.rs"),
     include_str!("said.rs"),
     include_str!("standard.rs"),
 ];
@@ -200,7 +203,7 @@ mod tests {
         for entry in fs_err::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             // ninja decides what runs, and not how.
-            if path.ends_with("ninja.rs") {
+            if path.ends_with("ninja.rs") || path.extension().is_none_or(|e| e != "rs") {
                 continue;
             }
             let text = fs_err::read_to_string(&path).unwrap();
