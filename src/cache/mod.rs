@@ -1,10 +1,10 @@
 //! The object cache: what a compiler made of the same inputs is not made again.
 //!
 //! In: an action's key, and what the kernel says of the files that it looked at
-//! ([`crate::exec::trace`]). Out: its outputs and what it said, byte for byte. A key ([`key`]) holds
+//! (`exec/trace.rs`). Out: its outputs and what it said, byte for byte. A key (`key.rs`) holds
 //! tool, arguments, folder and environment. Beside it stands what the action found at every path
 //! that it asked for, in every pass of every of its processes: contents, folders, and paths at
-//! which nothing was ([`input`]). A result is used only where all of that is so again.
+//! which nothing was (`input.rs`). A result is used only where all of that is so again.
 //!
 //! It holds nothing that cannot be made again, and no action depends on it: what goes wrong here
 //! costs a compile.
@@ -50,6 +50,8 @@ pub struct Caching {
     pub incoming: PathBuf,
     /// crosswheel under the name `trace`.
     pub tracer: PathBuf,
+    /// Which torch SDK it is that stands at the path that all have.
+    pub torch: PathBuf,
     /// Which files matter.
     pub scope: Scope,
 }

@@ -19,10 +19,12 @@ use crate::exec::trace;
 pub(crate) const UNTRACED: &str = "this machine lets no process be traced";
 
 /// What the wrappers do to tools beside what their arguments show: this, as text.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 15] = [
     include_str!("cached.rs"),
     include_str!("client.rs"),
+    include_str!("cmake.rs"),
     include_str!("config.rs"),
+    include_str!("graph.rs"),
     include_str!("host.rs"),
     include_str!("install.rs"),
     include_str!("lines.rs"),
@@ -30,6 +32,7 @@ const SOURCES: [&str; 12] = [
     include_str!("narrow.rs"),
     include_str!("nvcc.rs"),
     include_str!("response.rs"),
+    include_str!("rustc.rs"),
     include_str!("said.rs"),
     include_str!("standard.rs"),
 ];
@@ -78,7 +81,8 @@ impl<'a> Plan<'a> {
         }
         // Neither the number of jobs nor where the server listens decides anything.
         let config = Config { socket: None, jobs: 0, cache: None, ..config.clone() };
-        let wrapper = [SOURCES.concat().into_bytes(), serde_json::to_vec(&config).ok()?].concat();
+        let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
+        let wrapper = [SOURCES.concat().into_bytes(), given].concat();
         let key = KeyBuilder::new(&wrapper)
             .tool(call.tool, &call.args)
             .environment(environment, call.hidden)
@@ -199,7 +203,7 @@ mod tests {
         for entry in fs_err::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             // ninja decides what runs, and not how.
-            if path.ends_with("ninja.rs") {
+            if path.ends_with("ninja.rs") || path.extension().is_none_or(|e| e != "rs") {
                 continue;
             }
             let text = fs_err::read_to_string(&path).unwrap();

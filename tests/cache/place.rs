@@ -96,6 +96,8 @@ pub struct Place<'a> {
     pub variables: Vec<(&'static str, String)>,
     /// A stand-in for a compiler, by the name of its field.
     pub stand_ins: Vec<(&'static str, PathBuf)>,
+    /// Which torch it is.
+    pub torch: &'static str,
     /// Whether the cache is used.
     pub cached: bool,
 }
@@ -128,6 +130,7 @@ impl Cache {
             sms: vec![Sm(110)],
             variables: vec![("SOURCE_DATE_EPOCH", "315532800".to_owned())],
             stand_ins: Vec::new(),
+            torch: "components/torch-1",
             cached: true,
         }
     }
@@ -178,6 +181,7 @@ impl Place<'_> {
             objects: view.inside(self.cache.objects().root()),
             incoming: build.join("incoming"),
             tracer: tools.join("trace"),
+            torch: self.torch.into(),
             scope: Scope { build, fixed, ..Scope::default() },
         });
         config

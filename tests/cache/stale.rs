@@ -212,6 +212,17 @@ fn a_link_to_a_folder_that_leads_elsewhere() {
 }
 
 #[test]
+fn another_torch_at_the_path_that_all_have() {
+    let cache = Cache::new();
+    let mut place = cache.place("build");
+    place.write("a.cpp", "int v;\n");
+    place.compile("g++", CXX);
+    assert!(place.compile("g++", CXX).is_hit());
+    place.torch = "components/torch-2";
+    assert!(!place.compile("g++", CXX).is_hit());
+}
+
+#[test]
 fn another_compiler_under_the_same_name() {
     let (_, toolchain) = toolchain();
     let cache = Cache::new();

@@ -236,6 +236,7 @@ impl Place<'_> {
             objects: view.inside(self.objects.root()),
             incoming: build.join("incoming"),
             tracer: tools.join("trace"),
+            torch: PathBuf::new(),
             scope: Scope {
                 fixed: vec![view.inside(&components), components, tools],
                 build,
