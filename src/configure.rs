@@ -393,11 +393,10 @@ impl Trees<'_> {
 
     /// The environment variables.
     fn variables(&self) -> impl Iterator<Item = (String, OsString)> {
-        let named = self.locked.iter().filter_map(|tree| {
+        self.locked.iter().filter_map(|tree| {
             let variable = tree.wanted.variable.clone()?;
             Some((variable, self.folder.join(tree.folder()).into_os_string()))
-        });
-        named
+        })
     }
 }
 

@@ -127,7 +127,7 @@ fn call<'a>(
     }
     // What is preprocessed to be read by who asks makes nothing.
     let printed = line.output.as_deref().is_none_or(|output| output == "-");
-    let made = kind.filter(|kind| !nested && !(*kind == Kind::Preprocess && printed));
+    let made = kind.filter(|kind| !(nested || *kind == Kind::Preprocess && printed));
     let subject = made.map(|kind| Subject {
         kind,
         source: line.sources.into_iter().next(),
