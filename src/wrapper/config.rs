@@ -239,7 +239,6 @@ pub(super) mod tests {
                 ("/real/build".into(), CANONICAL_BUILD.into()),
                 ("/real/store".into(), CANONICAL_STORE.into()),
             ],
-            targets: Selection::default(),
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
