@@ -21,6 +21,12 @@ impl Default for Kernel {
 }
 
 impl Kernel {
+    /// One whose files are below another folder.
+    #[cfg(test)]
+    pub(super) fn below(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         fs_err::read_to_string(self.root.join(path)).ok()
     }

@@ -234,6 +234,7 @@ pub(super) mod tests {
             binutils: Some("/real/store/binutils".into()),
             torch: None,
             sms: vec![Sm(110)],
+            targets: Selection::default(),
             jobs: 2,
             prefix_map: vec![
                 ("/real/build".into(), CANONICAL_BUILD.into()),
