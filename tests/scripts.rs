@@ -47,25 +47,26 @@ fn processes_that_a_script_leaves_behind_end_with_the_build() {
     }
 }
 
-/// Kills a compiler, as the kernel does when memory runs out: it waits for a header that never
-/// comes.
+/// Kills a compiler whenever it runs, as the kernel does when memory runs out: it waits for a header
+/// that never comes.
 const KILLS: &str = r#"
 import os, signal, threading
 from setuptools import setup
 from torch.utils.cpp_extension import BuildExtension, CUDAExtension
 
 
-def kill_compiler():
-    with open("never.h", "w"):  # Opens when the compiler has opened the other end.
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with open(f"/proc/{pid}/comm") as name:
-                if name.read().strip() == "cc1plus":
-                    os.kill(int(pid), signal.SIGKILL)
+def kill_compilers():
+    while True:
+        with open("never.h", "w"):  # Opens when the compiler has opened the other end.
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                with open(f"/proc/{pid}/comm") as name:
+                    if name.read().strip() == "cc1plus":
+                        os.kill(int(pid), signal.SIGKILL)
 
 
 if not os.path.exists("never.h"):
     os.mkfifo("never.h")
-threading.Thread(target=kill_compiler, daemon=True).start()
+threading.Thread(target=kill_compilers, daemon=True).start()
 modules = [CUDAExtension("plain", ["SOURCE"], include_dirs=[os.getcwd()])]
 setup(name="plain", version="1.0", ext_modules=modules, cmdclass={"build_ext": BuildExtension})
 "#;

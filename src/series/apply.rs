@@ -15,6 +15,7 @@ use walkdir::WalkDir;
 
 use super::error::SeriesError;
 use super::hunks::{self, Place, Placed};
+use super::stream;
 use super::text::{self, Change, Operation};
 use crate::report::{Event, Reporter};
 use crate::unpack::tree::{MTIME, contained_link};
@@ -77,6 +78,9 @@ pub enum Refusal {
     /// A binary patch of another content.
     #[error("its content is not the one that the binary patch was made from")]
     OtherContent,
+    /// Binary data that cannot be unpacked.
+    #[error("its binary data is damaged, or cut short")]
+    Damaged,
     /// A marker that two binary files differ.
     #[error("the patch tells that the file differs, and not how")]
     NoContent,
@@ -346,6 +350,9 @@ impl Step<'_> {
                 return Err(Refusal::NoContent);
             }
             PatchKind::Binary(patch) => {
+                if !stream::is_whole(patch) {
+                    return Err(Refusal::Damaged);
+                }
                 let content = patch.apply(old.content()).map_err(|_| Refusal::OtherContent)?;
                 // The patch holds the way back too, which leads to what it was made from alone.
                 let back = patch.apply_reverse(&content).map_err(|_| Refusal::OtherContent)?;

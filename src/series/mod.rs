@@ -22,6 +22,7 @@ mod apply;
 mod edit;
 mod error;
 mod hunks;
+mod stream;
 mod text;
 pub mod tree;
 
