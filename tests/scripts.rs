@@ -50,7 +50,7 @@ fn processes_that_a_script_leaves_behind_end_with_the_build() {
 /// Kills a compiler whenever it runs, as the kernel does when memory runs out: it waits for a header
 /// that never comes.
 const KILLS: &str = r#"
-import os, signal, threading
+import contextlib, os, signal, threading
 from setuptools import setup
 from torch.utils.cpp_extension import BuildExtension, CUDAExtension
 
@@ -59,7 +59,7 @@ def kill_compilers():
     while True:
         with open("never.h", "w"):  # Opens when the compiler has opened the other end.
             for pid in filter(str.isdigit, os.listdir("/proc")):
-                with open(f"/proc/{pid}/comm") as name:
+                with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as name:
                     if name.read().strip() == "cc1plus":
                         os.kill(int(pid), signal.SIGKILL)
 
