@@ -24,14 +24,14 @@ use crate::artifact::Sha256;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::exec::{Command, Interrupt, capture};
+use crate::net::PROXY_VARIABLES;
 use crate::patch::tree_digest;
 use crate::report::{Reporter, Step};
 use crate::request::{GitRequest, is_local};
 use crate::store::Store;
 
-/// Variables that git may need to reach a repository; none other reaches it.
-const PASSED: [&str; 20] = [
-    "ALL_PROXY",
+/// Variables that git may need to reach a repository, beside those of proxies; none other reaches it.
+const PASSED: [&str; 12] = [
     "GIT_ASKPASS",
     "GIT_CONFIG_COUNT",
     "GIT_CONFIG_GLOBAL",
@@ -41,16 +41,9 @@ const PASSED: [&str; 20] = [
     "GIT_SSH_COMMAND",
     "GIT_SSL_CAINFO",
     "HOME",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
     "PATH",
     "SSH_AUTH_SOCK",
     "XDG_CONFIG_HOME",
-    "all_proxy",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
 ];
 
 /// What must not depend on the user: how files are written, hooks, and work behind our back.
@@ -247,7 +240,8 @@ impl<'a> Repository<'a> {
         let mirrors = self.mirrors.iter().map(|(url, at)| format!("url.{at}.insteadOf={url}"));
         let settings = SETTINGS.iter().map(|setting| (*setting).to_owned()).chain(mirrors);
         let settings = settings.flat_map(|setting| ["-c".to_owned(), setting]);
-        let passed = PASSED.iter().filter_map(|name| Some((*name, self.environment.get(name)?)));
+        let passed = PASSED.iter().chain(&PROXY_VARIABLES);
+        let passed = passed.filter_map(|name| Some((*name, self.environment.get(name)?)));
         // A repository elsewhere may not make git read files of this machine by a submodule, unless
         // the configuration sends it there.
         let local = is_local(self.url) || self.mirrors.values().any(|mirror| is_local(mirror));

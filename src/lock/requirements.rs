@@ -16,6 +16,7 @@ use crate::artifact::Artifact;
 use crate::configure::{self, BuildFolder, Workbench};
 use crate::context::Context;
 use crate::fetch::{named_wheels, patched_tree, torch_sdk};
+use crate::net::PROXY_VARIABLES;
 use crate::pins;
 use crate::python::backend::BackendError;
 use crate::python::lock::Resolver;
@@ -257,20 +258,10 @@ impl Requirements<'_> {
 
 /// How uv reaches the network: as this process does.
 pub(crate) fn uv_variables(context: &Context) -> IndexMap<String, std::ffi::OsString> {
-    const PASSED: [&str; 9] = [
-        "HTTPS_PROXY",
-        "https_proxy",
-        "HTTP_PROXY",
-        "http_proxy",
-        "ALL_PROXY",
-        "all_proxy",
-        "NO_PROXY",
-        "no_proxy",
-        "UV_HTTP_TIMEOUT",
-    ];
     let environment = &context.environment;
-    let mut variables: IndexMap<_, _> = PASSED
+    let mut variables: IndexMap<_, _> = PROXY_VARIABLES
         .iter()
+        .chain(&["UV_HTTP_TIMEOUT"])
         .filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())))
         .collect();
     if let Some(bundle) = context.registries.http().ca_bundle() {

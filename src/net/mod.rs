@@ -28,7 +28,7 @@ use url::Url;
 pub use download::Download;
 pub use error::{NetError, redact};
 pub use range::RangeReader;
-pub use settings::Settings;
+pub use settings::{PROXY_VARIABLES, Settings};
 
 /// The largest page that is read: the largest project of the public index has one of 40 MB.
 const PAGE_LIMIT: u64 = 256 << 20;

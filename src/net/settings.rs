@@ -21,6 +21,19 @@ const BUNDLES: &[&str] = &[
     "etc/ssl/cert.pem",
 ];
 
+/// Variables that name proxies, and what needs none, as curl and its kin read them: for programs that
+/// reach the network by themselves.
+pub const PROXY_VARIABLES: [&str; 8] = [
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
 /// How to reach the network.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -32,7 +32,13 @@ impl Bench {
 }
 
 /// The middle one, or the lower of two.
-fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
-    values.sort();
-    values[(values.len() - 1) / 2]
+fn median<T: Ord + Copy>(values: Vec<T>) -> T {
+    median_by(values, |value| *value)
+}
+
+/// The one whose key is the middle one.
+fn median_by<T, K: Ord>(mut values: Vec<T>, key: impl FnMut(&T) -> K) -> T {
+    values.sort_by_key(key);
+    let middle = (values.len() - 1) / 2;
+    values.swap_remove(middle)
 }

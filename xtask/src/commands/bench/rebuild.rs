@@ -12,6 +12,7 @@ use crosswheel::resolve::Options;
 use serde::Serialize;
 
 use super::super::common::{Format, Session, SessionArgs, print_json};
+use super::median_by;
 use crate::selection::{Requests, Selection};
 
 /// Builds a checkout after each change of one file, and prints what took time beside compilers.
@@ -97,10 +98,9 @@ impl Rebuild {
         }
         drop(edited);
         session.screen.clear();
-        all.sort_by_key(|measured| measured.rest_ms);
-        let median = &all[(all.len() - 1) / 2];
+        let median = median_by(all, |measured| measured.rest_ms);
         match self.format {
-            Format::Json => print_json(median)?,
+            Format::Json => print_json(&median)?,
             Format::Text => println!("{median}"),
         }
         Ok(crate::exit_codes::SUCCESS)
