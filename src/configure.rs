@@ -106,7 +106,7 @@ impl BuildFolder {
     }
 
     /// The toolchain file for CMake.
-    fn toolchain_file(&self) -> PathBuf {
+    pub fn toolchain_file(&self) -> PathBuf {
         self.root.join("toolchain.cmake")
     }
 

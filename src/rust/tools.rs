@@ -9,7 +9,6 @@ use crate::context::Context;
 use crate::exec::View;
 use crate::python::programs::write_script;
 use crate::toolchain::Toolchain;
-use crate::toolchain::cmake::Project;
 use crate::wrapper::Installed;
 
 /// The real cargo.
@@ -18,8 +17,6 @@ pub(super) const CARGO: &str = "cargo";
 pub(super) const BUILD_CC: &str = crate::wrapper::BUILD_CC;
 /// The machine's C++ compiler driver.
 pub(super) const BUILD_CXX: &str = "build-c++";
-/// A toolchain file for CMake, with the wrappers.
-pub(super) const CMAKE: &str = "toolchain.cmake";
 
 /// The build's Python under the target's name, by which maturin looks for it and asks for its version.
 /// For another machine than this one it knows what such a Python is like, and runs none.
@@ -43,8 +40,7 @@ pub fn install(
             write_script(&tools.folder.join(name), &of_machine(program))?;
         }
         let python = format!("python{}", toolchain.target_python.version);
-        write_script(&tools.folder.join(python), TARGET_PYTHON)?;
-        fs_err::write(tools.folder.join(CMAKE), cmake(tools, toolchain, view))
+        write_script(&tools.folder.join(python), TARGET_PYTHON)
     };
     place().map_err(RustError::Io)?;
     Ok(())
@@ -60,16 +56,4 @@ fn of_machine(driver: &Path) -> String {
     let folder = driver.parent().unwrap_or(Path::new("/usr/bin")).display();
     let driver = driver.display();
     format!("PATH=\"{folder}:/usr/bin:/bin\" exec \"{driver}\" \"$@\"")
-}
-
-fn cmake(tools: &Installed, toolchain: &Toolchain, view: &View) -> String {
-    let inside = |name: &str| view.inside(&tools.folder.join(name));
-    let gnu = toolchain.target.arch.gnu_triple();
-    let mut seen = toolchain.renamed(|path| view.inside(path));
-    seen.cc = inside(&format!("{gnu}-gcc"));
-    seen.cxx = inside(&format!("{gnu}-g++"));
-    seen.cuda = view.inside(&tools.cuda);
-    // CMake takes the ninja in `PATH`: for its trials, a file like this cannot tell it another.
-    let ninja = |line: &&str| !line.contains("CMAKE_MAKE_PROGRAM");
-    seen.cmake(&Project::default()).split_inclusive('\n').filter(ninja).collect()
 }

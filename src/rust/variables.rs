@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
-use super::tools::{BUILD_CC, BUILD_CXX, CARGO, CMAKE};
+use super::tools::{BUILD_CC, BUILD_CXX, CARGO};
 use crate::configure::BuildFolder;
 use crate::exec::View;
 use crate::target::Arch;
@@ -55,7 +55,7 @@ pub fn variables(
         set(&of_build("AR", toolchain.build), tool("ar"));
     }
     // The `cmake` crate.
-    set(&format!("CMAKE_TOOLCHAIN_FILE_{of_target}"), tools.folder.join(CMAKE).into());
+    set(&format!("CMAKE_TOOLCHAIN_FILE_{of_target}"), folder.toolchain_file().into());
     // The `pkg-config` crate, and pkg-config itself.
     let libraries = toolchain.sysroot.join("usr/lib").join(gnu).join("pkgconfig");
     let shared = toolchain.sysroot.join("usr/share/pkgconfig");
