@@ -125,6 +125,11 @@ impl BuildFolder {
         self.root.join("crates")
     }
 
+    /// The crates of git repositories.
+    pub fn git_crates(&self) -> PathBuf {
+        self.root.join("git")
+    }
+
     /// cargo's configuration.
     pub fn cargo_home(&self) -> PathBuf {
         self.root.join("cargo")
@@ -167,7 +172,7 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
     let resolved = &fetched.locked.resolved;
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
     if let Some(rust) = &fetched.locked.rust {
-        rust::prepare(&folder, &rust.crates, &fetched.crates)?;
+        rust::prepare(context, &folder, &rust.crates, &fetched.crates)?;
     }
     let asked = Asked {
         resolved,

@@ -25,6 +25,7 @@ pub use source::{Identity, Source};
 pub use torch::TorchInput;
 pub(crate) use torch::{lock as lock_torch, of_index};
 pub use trees::{LockedTree, TreeError};
+pub(crate) use trees::{commit, elsewhere, is_current_commit};
 
 use crate::Result;
 use crate::artifact::{Artifact, Input, Sha256};
@@ -184,7 +185,8 @@ fn package(
         // One from before crates were locked lacks them.
         let wanted =
             !recipe.without_rust && rust::is_driven(&resolved.request, &locked.requirement);
-        let whole = locked.rust.is_some() || !wanted;
+        let whole =
+            !wanted || locked.rust.as_ref().is_some_and(|crates| crates.is_current(context));
         let patches = series::lock(context, &locked.source, &locked.identity)?;
         let decides = (recipe.requirements_digest(), series::digest_of(&patches));
         if whole && decides == (locked.recipe, locked.patches) {
@@ -380,10 +382,18 @@ struct Inputs<'a> {
 }
 
 impl Locked {
-    /// The package's source, and the trees that its recipe names.
+    /// The package's source, the trees that its recipe names, and the repositories of its crates.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         let trees = self.trees.iter().filter_map(|tree| tree.source.as_ref());
-        std::iter::once(&self.source).chain(trees)
+        let repositories = self.rust.iter().flat_map(|rust| &rust.crates.repositories);
+        std::iter::once(&self.source).chain(trees).chain(repositories.map(|r| &r.source))
+    }
+
+    /// What [`Locked::sources`] has beside the package's own.
+    pub(crate) fn further_sources_mut(&mut self) -> impl Iterator<Item = &mut Source> {
+        let trees = self.trees.iter_mut().filter_map(|tree| tree.source.as_mut());
+        let repositories = self.rust.iter_mut().flat_map(|rust| &mut rust.crates.repositories);
+        trees.chain(repositories.map(|repository| &mut repository.source))
     }
 
     /// The digest of all inputs: equal for builds that give the same bytes.
@@ -415,12 +425,13 @@ impl Locked {
     pub fn folder_name(&self) -> String {
         let label = self.source.label();
         let mut folder = self.clone();
-        let trees = folder.trees.iter_mut().filter_map(|tree| tree.source.as_mut());
-        for source in trees.chain([&mut folder.source]) {
+        let forget = |source: &mut Source| {
             if let Source::Folder { digest, .. } = source {
                 *digest = Sha256::of([]);
             }
-        }
+        };
+        forget(&mut folder.source);
+        folder.further_sources_mut().for_each(forget);
         // What is only asked of the wheel, and which targets are built, compiles nothing anew.
         folder.resolved.only.clear();
         folder.recipe.leave_out.clear();

@@ -151,7 +151,7 @@ fn discover_in(
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
     drop(step);
     let wanted = !recipe.without_rust && rust::is_driven(&resolved.request, &wheels);
-    let crates = wanted.then(|| rust::lock(context, &folder.source()));
+    let crates = wanted.then(|| rust::lock(context, &folder));
     Ok(Discovered { identity, recipe, patches, cuda, wheels, crates: crates.transpose()? })
 }
 

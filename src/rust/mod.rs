@@ -1,7 +1,8 @@
 //! Rust: what compiles a package's crates, which crates those are, and what cargo sees of both.
 //!
-//! In: a source tree with `Cargo.toml`s. Out, while locking: every crate by sha256 and, where the
-//! tree has no `Cargo.lock`, the one that cargo made for it. Out, while building: a folder of
+//! In: a source tree with `Cargo.toml`s. Out, while locking: every crate of a registry by sha256, every
+//! git repository by commit and digest and, where the tree has no `Cargo.lock`, the one that cargo made
+//! for it. Out, while building: a folder of
 //! crates that stands for the registry, and the variables by which cargo, rustc and what crates'
 //! build scripts run compile for the target. Crates are looked up and downloaded by the machine's
 //! own cargo, as its configuration says; a build runs without a network.
@@ -11,9 +12,13 @@ mod cargo_lock;
 mod compiler;
 mod crates;
 mod error;
+mod git_source;
 pub(crate) mod hints;
 mod home;
 mod manifests;
+mod registries;
+mod repositories;
+mod standalone;
 mod tools;
 mod variables;
 
@@ -26,10 +31,12 @@ pub use compiler::Compiler;
 pub use crates::{fetch, lock};
 pub use error::RustError;
 pub use home::prepare;
+pub use repositories::CrateRepository;
 pub use tools::install;
 pub use variables::variables;
 
 use crate::artifact::Artifact;
+use crate::context::Context;
 use crate::request::Request;
 
 /// The registry of crates, as locks name it.
@@ -51,12 +58,23 @@ pub fn is_driven(request: &Request, requirements: &[Artifact]) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Crates {
-    /// `Cargo.lock` files that the source lacks, as cargo made them, by their paths in it.
+    /// `Cargo.lock` files that the source lacks or has otherwise, as cargo made them, by their paths
+    /// in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cargo_locks: BTreeMap<String, String>,
-    /// All that its `Cargo.lock`s name, sorted.
+    /// All that its `Cargo.lock`s name of registries, sorted.
     #[serde(default, rename = "crate")]
     pub crates: Vec<Artifact>,
+    /// The commits of git repositories that their `Cargo.lock`s name, sorted.
+    #[serde(default, rename = "repository", skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<CrateRepository>,
+}
+
+impl Crates {
+    /// Whether what is locked of repositories is what the configuration says now.
+    pub(crate) fn is_current(&self, context: &Context) -> bool {
+        self.repositories.iter().all(|repository| repository.is_current(context))
+    }
 }
 
 /// What a package's Rust is built from.

@@ -84,7 +84,7 @@ pub fn locked(context: &Context, record: &Record, options: &Options) -> Result<L
         changed.extend(Changed::of(all, record.inputs, Some(locked.digest())));
     }
     changed.extend(place_source(&mut locked.source, options)?);
-    for source in locked.trees.iter_mut().filter_map(|tree| tree.source.as_mut()) {
+    for source in locked.further_sources_mut() {
         // Of a folder on another machine a bundle may have brought the files.
         let bundled = matches!(source, Source::Folder { path, digest }
             if !path.exists() && context.store.tree(digest).is_dir());
