@@ -28,6 +28,7 @@ use crate::python::programs;
 use crate::python::pyproject::BuildSystem;
 use crate::python::shim::ToolProject;
 use crate::recipe::Recipe;
+use crate::request::Request;
 use crate::resolve::Resolved;
 use crate::toolchain::{Toolchain, cmake};
 use crate::torch::sdk::TorchSdk;
@@ -297,6 +298,9 @@ impl Workbench {
         let launch = |invocation: &Invocation| run(context, &sandbox, invocation);
         let mut environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
         environment.set(rust);
+        if let Request::Crate { package: Some(package), .. } = &resolved.request {
+            environment.set([(rust::CRATE.to_owned(), package.into())]);
+        }
         let file = view.inside(&toolchain_file).into_os_string();
         environment.set([("CMAKE_TOOLCHAIN_FILE".to_owned(), file)]);
         environment.set(trees.variables());

@@ -184,6 +184,83 @@ fn crates_come_from_git_repositories_and_from_what_is_in_their_place() {
 }
 
 #[test]
+fn a_member_of_a_workspace_is_built_with_the_crates_that_are_asked_for() {
+    let workplace = Workplace::new("crate-workspace");
+    let member = |name: &str, needs: &str| {
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"1.0.0\"\nedition = \"2021\"\n\n[lib]\n\
+             crate-type = [\"cdylib\"]\n\n[dependencies]\n{needs}\n"
+        );
+        let code = format!("#[no_mangle]\npub extern \"C\" fn {name}() -> i32 {{\n    1\n}}\n");
+        (manifest, code)
+    };
+    let (one, two) = (member("one", "cfg-if.workspace = true"), member("two", "fnv = \"1\""));
+    let root = |cfg_if: &str| {
+        format!(
+            "[workspace]\nmembers = [\"one\", \"two\"]\nresolver = \"2\"\n\n[workspace.dependencies]\n\
+             cfg-if = {{ version = \"{cfg_if}\" }} # kept\n\n[patch.crates-io]\n\
+             fnv = {{ path = \"own/fnv\" }}\n"
+        )
+    };
+    let fnv = "[package]\nname = \"fnv\"\nversion = \"1.0.99\"\nedition = \"2021\"\n";
+    let source = workplace.source(
+        "workspace",
+        &[
+            ("Cargo.toml", &root("=1.0.0")),
+            ("one/Cargo.toml", &one.0),
+            ("one/src/lib.rs", &one.1),
+            ("two/Cargo.toml", &two.0),
+            ("two/src/lib.rs", &two.1),
+            ("own/fnv/Cargo.toml", fnv),
+            ("own/fnv/src/lib.rs", ""),
+        ],
+    );
+    let out = workplace.path("dist");
+    let run = |source: &Path, more: &[&str]| {
+        Run::of(&build_ext(source, &out).before_spawn({
+            let more: Vec<OsString> = more.iter().map(OsString::from).collect();
+            move |command| {
+                command.args(&more);
+                Ok(())
+            }
+        }))
+    };
+    let version = |run: &Run, name: &str| {
+        let manifest = read(&run.product()["manifest"]);
+        assert_conforms(&manifest, "manifest.schema.json");
+        let crates = manifest["resolution"]["rust"]["crates"]["crate"].as_array().unwrap().clone();
+        let found = crates.into_iter().find(|artifact| artifact["name"] == name);
+        found.map(|artifact| artifact["version"].as_str().unwrap().to_owned())
+    };
+
+    run(&source, &[]).fails(9, &["(`one`, `two`)", "`--package` chooses one"]);
+    let two = run(&source.join("two"), &[]);
+    assert_eq!(two.product()["wheel"], out.join("thor/libtwo.so").to_str().unwrap());
+    assert!(two.stderr.contains("compiled fnv 1.0.99 "), "{}", two.stderr);
+    assert!(!two.stderr.contains("compiled cfg-if"), "{}", two.stderr);
+
+    let one = run(&source, &["--package", "one"]);
+    let library = out.join("thor/libone.so");
+    assert_eq!(one.product()["wheel"], library.to_str().unwrap());
+    assert_eq!(version(&one, "cfg-if").as_deref(), Some("1.0.0"));
+    // What was looked up once stays as long as it fits.
+    fs_err::write(source.join("Cargo.toml"), root("1")).unwrap();
+    let one = run(&source, &["--package", "one"]);
+    assert_eq!(version(&one, "cfg-if").as_deref(), Some("1.0.0"));
+    let pinned = run(&source, &["--package", "one", "--pin-crate", "cfg-if==1.0.1"]);
+    assert_eq!(version(&pinned, "cfg-if").as_deref(), Some("1.0.1"));
+    let pins = &read(&pinned.product()["manifest"])["pins"];
+    assert_eq!(pins[0]["file"], "Cargo.toml");
+    assert_eq!((&pins[0]["line"], &pins[0]["now"]), (&6.into(), &"1".into()), "{pins}");
+    assert_eq!(pins[0]["then"], "=1.0.1");
+    let verdict = Run::of(&xtask(["verify", library.to_str().unwrap()]));
+    assert_eq!(verdict.code, Some(0), "{}", verdict.stderr);
+    run(&source, &["--package", "one", "--pin-crate", "nosuch=1"])
+        .fails(2, &["require the crate `nosuch` nowhere", "hint: "]);
+    run(&source, &["--package", "three"]).fails(9, &["`three`"]);
+}
+
+#[test]
 fn what_is_wrong_with_crates_is_said_before_anything_is_built() {
     let workplace = Workplace::new("crates-wrong");
     let manifest = |dependencies: &str| {

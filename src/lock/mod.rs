@@ -37,7 +37,7 @@ use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
 use crate::resolve::Resolved;
-use crate::rust::{self, Compiler, RustInputs};
+use crate::rust::{self, Compiler, Crates, RustInputs};
 use crate::series::{self, Patch};
 use crate::target::Target;
 use crate::toolchain;
@@ -204,7 +204,15 @@ fn package(
         Some(locked) => locked.source,
         None => known_or_looked_up(context, &resolved.request)?,
     };
-    let (locked, recipe, patches) = look_up(context, resolved, torch, source)?;
+    let mut known = None;
+    for before in locks.of_earlier_states(&resolved.request)? {
+        let recipe = find_recipe(context, resolved, &before.identity)?;
+        if recipe.requirements_digest() == before.recipe {
+            known = before.rust;
+            break;
+        }
+    }
+    let (locked, recipe, patches) = look_up(context, resolved, torch, source, known.as_ref())?;
     locks.remember(locked.clone())?;
     Ok((locked, recipe, patches))
 }
@@ -264,7 +272,7 @@ fn libraries(
 pub fn relock(context: &Context, resolved: &Resolved) -> Result<PackageLock> {
     let torch = torch::lock(context, resolved)?;
     let source = source::lock(context, &resolved.request)?;
-    Ok(look_up(context, resolved, &torch, source)?.0)
+    Ok(look_up(context, resolved, &torch, source, None)?.0)
 }
 
 fn look_up(
@@ -272,9 +280,10 @@ fn look_up(
     resolved: &Resolved,
     torch: &TorchInput,
     source: Source,
+    known: Option<&Crates>,
 ) -> Result<(PackageLock, Recipe, Vec<Patch>)> {
     let Discovered { identity, recipe, patches, cuda, wheels, crates } =
-        requirements::discover(context, resolved, &source, torch)?;
+        requirements::discover(context, resolved, &source, torch, known)?;
     let locked = PackageLock {
         request: resolved.request.to_string(),
         recipe: recipe.requirements_digest(),
@@ -321,6 +330,7 @@ pub(crate) fn find_recipe(
     }
     let mut recipe = found.recipe;
     pins::overlay(&mut recipe.pins, resolved.pins.iter().cloned());
+    recipe.crates.extend(resolved.crates.clone());
     Ok(recipe)
 }
 
@@ -379,6 +389,9 @@ struct Inputs<'a> {
     time: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     rust: Option<&'a RustInputs>,
+    /// The member of a workspace that is built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<&'a str>,
 }
 
 impl Locked {
@@ -416,6 +429,10 @@ impl Locked {
             local_version: local_version.as_deref(),
             time: time.seconds(),
             rust: self.rust.as_ref(),
+            package: match &self.resolved.request {
+                Request::Crate { package, .. } => package.as_deref(),
+                _ => None,
+            },
         };
         Sha256::of(serde_json::to_vec(&inputs).expect("strings and numbers serialise"))
     }

@@ -11,23 +11,23 @@ use super::repositories::CrateRepository;
 use super::{Crates, home, manifests};
 use crate::Result;
 use crate::artifact::{Artifact, Sha256};
+use crate::atomic;
 use crate::configure::BuildFolder;
 use crate::context::Context;
-use crate::lock::Source;
+use crate::pins::exact;
 use crate::report::Step;
-use crate::series::Patch;
 use crate::store::StoreError;
-use crate::{atomic, fetch};
 
 const LOCK: &str = "Cargo.lock";
 
 /// Finds out which crates the source tree of a build folder is built from, and brings them into the
 /// store. Where the tree has no `Cargo.lock`, cargo makes one, of the newest versions that fit; where
-/// another commit or a folder is in the place of a repository, it looks up what that needs.
-pub fn lock(context: &Context, folder: &BuildFolder) -> Result<Crates> {
+/// another commit or a folder is in the place of a repository, or manifests were changed, it looks up
+/// what that needs.
+pub fn lock(context: &Context, folder: &BuildFolder, asked: Asked<'_>) -> Result<Crates> {
     let _step = Step::start(context.reporter.as_ref(), "resolving", "crates");
     let cargo = Cargo::new(context)?;
-    let mut locks = Locks::read(&cargo, folder)?;
+    let mut locks = Locks::read(&cargo, folder, asked.known)?;
     let named = locks.named()?;
     let mut repositories = Vec::new();
     let mut overridden = Vec::new();
@@ -43,10 +43,22 @@ pub fn lock(context: &Context, folder: &BuildFolder) -> Result<Crates> {
     for (wanted, versions) in &overridden {
         locks.set_versions(wanted, versions)?;
     }
-    locks.fetch(&cargo, &config, overridden.is_empty())?;
+    locks.update(&cargo, &config, asked.pins)?;
+    locks.fetch(&cargo, &config, overridden.is_empty() && !asked.changed)?;
     let artifacts = locks.named()?.crates.into_iter().map(|krate| keep(context, &cargo, &krate));
     let crates = artifacts.collect::<Result<_>>()?;
     Ok(Crates { crates, repositories, cargo_locks: locks.made })
+}
+
+/// What is known of crates before they are locked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Requirements that the manifests have instead of their own.
+    pub pins: &'a BTreeMap<String, String>,
+    /// Whether a `Cargo.lock` of the source may have become out of date, by those or by patches.
+    pub changed: bool,
+    /// The `Cargo.lock`s that were made for an earlier state of the source.
+    pub known: Option<&'a BTreeMap<String, String>>,
 }
 
 /// The `Cargo.lock`s of a source tree.
@@ -59,17 +71,31 @@ struct Locks {
 }
 
 impl Locks {
-    /// Finds them, and has cargo make those that are not there.
-    fn read(cargo: &Cargo<'_>, folder: &BuildFolder) -> Result<Self> {
+    /// Finds them, and has cargo make those that are not there, or bring those up to date that it made
+    /// before.
+    fn read(
+        cargo: &Cargo<'_>,
+        folder: &BuildFolder,
+        known: Option<&BTreeMap<String, String>>,
+    ) -> Result<Self> {
         let tree = folder.source();
         let workspaces = workspaces(cargo, &tree)?;
         let mut locks = Self { tree, workspaces, made: BTreeMap::new() };
         for manifest in locks.workspaces.clone() {
             let lock = manifest.with_file_name(LOCK);
-            if !lock.exists() {
-                cargo.run("lock the crates", &["generate-lockfile"], &manifest, &locks.tree)?;
-                locks.note(&lock)?;
+            if lock.exists() {
+                continue;
             }
+            let shown = locks.shown(&lock).display().to_string();
+            let args = match known.and_then(|known| known.get(&shown)) {
+                None => &["generate-lockfile"][..],
+                Some(text) => {
+                    fs_err::write(&lock, text).map_err(RustError::Io)?;
+                    &["update", "--workspace"]
+                }
+            };
+            cargo.run("lock the crates", args, &manifest, &locks.tree)?;
+            locks.note(&lock)?;
         }
         Ok(locks)
     }
@@ -96,16 +122,49 @@ impl Locks {
 
     /// Writes the versions that crates of a repository have in what is in its place.
     fn set_versions(
-        &self,
+        &mut self,
         repository: &GitSource,
         versions: &BTreeMap<String, String>,
     ) -> Result<(), RustError> {
-        for manifest in &self.workspaces {
+        for manifest in self.workspaces.clone() {
             let lock = manifest.with_file_name(LOCK);
             let text = fs_err::read_to_string(&lock)?;
             // It was read before.
-            let changed = with_versions(&text, repository, versions).unwrap_or(text);
-            atomic::write(&lock, atomic::PLAIN, changed.as_bytes())?;
+            let changed = with_versions(&text, repository, versions).unwrap_or(text.clone());
+            if changed != text {
+                atomic::write(&lock, atomic::PLAIN, changed.as_bytes())?;
+                self.note(&lock)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives crates the one version that they are pinned to.
+    fn update(
+        &mut self,
+        cargo: &Cargo<'_>,
+        config: &Path,
+        pins: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let config = config.display().to_string();
+        let exact = pins.iter().filter_map(|(name, to)| Some((name, exact(to)?)));
+        for (name, version) in exact {
+            for manifest in self.workspaces.clone() {
+                let lock = manifest.with_file_name(LOCK);
+                let mut named = Named::default();
+                named.read(&lock, self.shown(&lock))?;
+                let others = named.crates.iter().filter(|krate| krate.name == *name);
+                if others.clone().any(|krate| krate.version != version) {
+                    let args = ["update", "--config", &config, name, "--precise", version];
+                    cargo.run(
+                        "take the version that is asked for",
+                        &args,
+                        &manifest,
+                        &self.tree,
+                    )?;
+                    self.note(&lock)?;
+                }
+            }
         }
         Ok(())
     }
@@ -116,9 +175,11 @@ impl Locks {
         let mut args = vec!["fetch", "--config", &config];
         args.extend(locked.then_some("--locked"));
         for manifest in self.workspaces.clone() {
+            let lock = manifest.with_file_name(LOCK);
+            let before = fs_err::read(&lock).map_err(RustError::Io)?;
             cargo.run("fetch the crates", &args, &manifest, &self.tree)?;
-            if !locked {
-                self.note(&manifest.with_file_name(LOCK))?;
+            if before != fs_err::read(&lock).map_err(RustError::Io)? {
+                self.note(&lock)?;
             }
         }
         Ok(())
@@ -142,11 +203,11 @@ fn workspaces(cargo: &Cargo<'_>, tree: &Path) -> Result<Vec<PathBuf>> {
 
 /// Brings crates that were locked before into the store, and says where they are. The trees of their
 /// repositories are sources like the package's own.
+/// `source` puts the package's own source, as it is built, into a folder.
 pub fn fetch(
     context: &Context,
-    source: &Source,
-    patches: &[Patch],
     crates: &Crates,
+    source: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
@@ -165,14 +226,14 @@ pub fn fetch(
     let _step = Step::start(context.reporter.as_ref(), "fetching", "crates");
     let scratch = tempfile::tempdir_in(context.store.root()).map_err(RustError::Io)?;
     let folder = BuildFolder::new(scratch.path());
-    fetch::source_tree(context, source, patches, &folder.source())?;
+    source(&folder.source())?;
     place_locks(crates, &folder.source()).map_err(RustError::Io)?;
     for repository in &crates.repositories {
         repository.place(context, &folder.git_crates())?;
     }
     let config = home::repositories(&folder, &crates.repositories).map_err(RustError::Io)?;
     let cargo = Cargo::new(context)?;
-    Locks::read(&cargo, &folder)?.fetch(&cargo, &config, true)?;
+    Locks::read(&cargo, &folder, None)?.fetch(&cargo, &config, true)?;
     for artifact in missing {
         let Artifact { registry, name, version, sha256, .. } = artifact;
         keep(context, &cargo, &LockedCrate { name, version, registry, sha256 })?;

@@ -56,6 +56,12 @@ pub enum RustError {
         /// The file, in the source tree.
         path: PathBuf,
     },
+    /// A path without a `Cargo.toml`.
+    #[error("there is no crate at `{path}`")]
+    NoCrate {
+        /// As written.
+        path: PathBuf,
+    },
     /// A source with a backend for Rust and no crate.
     #[error("the source has no `Cargo.toml`, although it is built with maturin or setuptools-rust")]
     NoManifest,
@@ -145,9 +151,10 @@ impl Diagnose for RustError {
     fn class(&self) -> Class {
         match self {
             Self::Malformed { .. } | Self::NoManifest => Class::Request,
-            Self::NoRegistry { .. } | Self::NoChecksum { .. } | Self::NoSuchCrate { .. } => {
-                Class::Request
-            }
+            Self::NoRegistry { .. }
+            | Self::NoChecksum { .. }
+            | Self::NoSuchCrate { .. }
+            | Self::NoCrate { .. } => Class::Request,
             Self::Repository { source, .. } => source.class(),
             Self::NoCargo | Self::NoLinker => Class::Toolchain,
             Self::Cargo { trouble, .. } => match trouble {
@@ -175,6 +182,7 @@ impl Diagnose for RustError {
             Self::NoSuchCrate { .. } => {
                 "`[sources]` of `crosswheel.toml` has something else in the place of the repository"
             }
+            Self::NoCrate { .. } => "name the folder in which its `Cargo.toml` lies",
             Self::NoManifest => return None,
             Self::NoCargo => "install Rust: crosswheel itself is built with it",
             Self::NoLinker => "install a C compiler, such as Debian's `gcc`",

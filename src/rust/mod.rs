@@ -11,6 +11,7 @@ mod cargo;
 mod cargo_lock;
 mod compiler;
 mod crates;
+pub(crate) mod dependencies;
 mod error;
 mod git_source;
 pub(crate) mod hints;
@@ -23,24 +24,28 @@ mod tools;
 mod variables;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use compiler::Compiler;
-pub use crates::{fetch, lock};
+pub use crates::{Asked, fetch, lock};
 pub use error::RustError;
 pub use home::prepare;
 pub use repositories::CrateRepository;
 pub use tools::install;
 pub use variables::variables;
 
+use crate::Result;
 use crate::artifact::Artifact;
 use crate::context::Context;
 use crate::request::Request;
 
 /// The registry of crates, as locks name it.
 pub const CRATES: &str = "crates";
+
+/// The variable that tells the backend of plain crates which member of a workspace is built.
+pub const CRATE: &str = "CROSSWHEEL_CRATE";
 
 /// Build requirements that run cargo.
 const DRIVERS: [&str; 2] = ["maturin", "setuptools-rust"];
@@ -51,7 +56,26 @@ pub fn is_driven(request: &Request, requirements: &[Artifact]) -> bool {
         let name = artifact.name.replace(['_', '.'], "-").to_lowercase();
         DRIVERS.contains(&name.as_str())
     };
-    matches!(request, Request::Crate(_)) || requirements.iter().any(is_driver)
+    matches!(request, Request::Crate { .. }) || requirements.iter().any(is_driver)
+}
+
+/// The crate in a folder, as a request; of a member of a workspace, the workspace has to be there.
+pub fn request(context: &Context, path: &Path, package: Option<&str>) -> Result<Request> {
+    let folder = context.environment.current_dir().join(path);
+    let manifest = folder.join("Cargo.toml");
+    if !manifest.is_file() {
+        return Err(RustError::NoCrate { path: path.to_owned() }.into());
+    }
+    let folder = fs_err::canonicalize(folder).map_err(RustError::Io)?;
+    let manifest = folder.join("Cargo.toml");
+    let workspace = cargo::Cargo::new(context)?.workspace(&manifest, &folder)?;
+    let package = package.map(str::to_owned);
+    let package = match workspace == manifest {
+        true => package,
+        false => package.or(manifests::package(&manifest).map_err(RustError::Io)?),
+    };
+    let folder = workspace.parent().unwrap_or(&folder).to_owned();
+    Ok(Request::Crate { folder, package })
 }
 
 /// The crates of a package.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::CRATES;
-use super::standalone::registries;
+use super::dependencies::registries;
 use crate::artifact::Artifact;
 use crate::patch::files_of;
 

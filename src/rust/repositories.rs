@@ -14,9 +14,10 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::dependencies::paths;
 use super::error::RustError;
 use super::git_source::GitSource;
-use super::standalone::{paths, standalone};
+use super::standalone::standalone;
 use crate::artifact::Sha256;
 use crate::context::Context;
 use crate::lock::{self, Source};

@@ -1,12 +1,12 @@
-//! Manifests: what they depend on, and how they take nothing from a workspace, of which cargo looks
-//! for none above a crate that it finds in a folder of crates.
+//! Manifests that take nothing from a workspace: cargo looks for none above a crate that it finds
+//! in a folder of crates.
 
 use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, InlineTable, Item, TableLike, TomlError, Value};
 
-/// The tables of dependencies (the Cargo Book, "The Manifest Format").
-const DEPENDENCIES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+use super::dependencies::TABLES;
+
 /// What names files that stay with the workspace, and that no build reads.
 const FILES: [&str; 2] = ["readme", "license-file"];
 
@@ -45,46 +45,16 @@ pub(super) fn standalone(
     Ok(manifest.to_string())
 }
 
-/// The folders of the crates of the same tree that a manifest depends on, relative to its own.
-pub(super) fn paths(manifest: &str) -> Result<Vec<String>, TomlError> {
-    let mut manifest: DocumentMut = manifest.parse()?;
-    let mut found = Vec::new();
-    each_table(&mut manifest, &mut |dependencies| {
-        let paths = dependencies.iter().filter_map(|(_, item)| item.get("path")?.as_str());
-        found.extend(paths.map(str::to_owned));
-    });
-    Ok(found)
-}
-
-/// The crates that a manifest takes from a registry that it names, and that name.
-pub(super) fn registries(manifest: &str) -> Result<Vec<(String, String)>, TomlError> {
-    let mut manifest: DocumentMut = manifest.parse()?;
-    let mut found = Vec::new();
-    each_table(&mut manifest, &mut |dependencies| {
-        for (key, item) in dependencies.iter() {
-            let said = |key: &str| item.get(key).and_then(Item::as_str);
-            if let Some(registry) = said("registry") {
-                found.push((said("package").unwrap_or(key).to_owned(), registry.to_owned()));
-            }
-        }
-    });
-    Ok(found)
-}
-
-/// Calls a function with every table of dependencies: a workspace's and those for some targets only
-/// too.
+/// Calls a function with every table of dependencies, those for some targets only too.
 fn each_table(manifest: &mut DocumentMut, with: &mut impl FnMut(&mut dyn TableLike)) {
     let mut tables = |owner: &mut dyn TableLike| {
-        for name in DEPENDENCIES {
+        for name in TABLES {
             if let Some(table) = owner.get_mut(name).and_then(Item::as_table_like_mut) {
                 with(table);
             }
         }
     };
     tables(manifest.as_table_mut());
-    if let Some(workspace) = manifest.get_mut("workspace").and_then(Item::as_table_like_mut) {
-        tables(workspace);
-    }
     if let Some(targets) = manifest.get_mut("target").and_then(Item::as_table_like_mut) {
         for (_, target) in targets.iter_mut() {
             if let Some(target) = target.as_table_like_mut() {
@@ -128,6 +98,7 @@ fn merged(given: &Item, member: &Item, up: &Path) -> InlineTable {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dependencies::paths;
     use super::*;
 
     #[test]
