@@ -243,6 +243,7 @@ impl Workbench {
             resolved.jobs.get(),
         );
         config.socket = Some(view.inside(&folder.socket()));
+        config.keep_going = resolved.keep_going;
         config.tools.cmake = cmake_of(wheels, &view.inside(&folder.environment()), toolchain)?;
         config.targets =
             wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };

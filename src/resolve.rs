@@ -43,6 +43,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// How long a build script may print nothing while no compiler runs.
     pub max_silence: MaxSilence,
+    /// Whether files are compiled that do not need one that failed.
+    pub keep_going: bool,
 }
 
 /// How long a build script may print nothing while no compiler runs; `None` for ever.
@@ -110,6 +112,8 @@ pub struct Resolved {
     pub memory: Option<u64>,
     /// How long a build script may print nothing while no compiler runs; `None` for ever.
     pub max_silence: Option<Duration>,
+    /// Whether files are compiled that do not need one that failed.
+    pub keep_going: bool,
     /// The time of everything that is written.
     pub time: ArchiveTime,
 }
@@ -138,6 +142,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         jobs: options.jobs.unwrap_or(cores),
         memory: options.memory,
         max_silence: options.max_silence.0,
+        keep_going: options.keep_going,
         time,
     })
 }

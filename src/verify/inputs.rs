@@ -121,6 +121,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         jobs: options.jobs.unwrap_or(cores),
         memory: None,
         max_silence: options.max_silence.unwrap_or_default().0,
+        keep_going: false,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
     };
     let rust = resolution.rust.clone().map(|rust| placed(context, rust, record.target.arch));
