@@ -100,5 +100,5 @@ fn what_is_wrong_with_crates_is_said_before_anything_is_built() {
     fails("broken", &none, Some("package = 1"), 3, &["`Cargo.lock` of the source is not a lock"]);
     let empty = workplace.source("empty", &[("src/lib.rs", "")]);
     let run = Run::of(&build_ext(&empty, &workplace.path("dist")));
-    run.fails(3, &["there is no crate at", "hint: name the folder"]);
+    run.fails(3, &["there is no crate and no CMake project at", "hint: name the folder"]);
 }

@@ -28,7 +28,7 @@ pub enum Request {
     /// A source tree on disk, which is copied and never written to.
     Folder(PathBuf),
     /// A crate on disk, of which the shared library is wanted.
-    Crate(PathBuf),
+    Library(PathBuf),
     /// A commit of a git repository.
     Git(GitRequest),
 }
@@ -71,13 +71,13 @@ impl Request {
         Ok(Self::Index { name: requirement.name.to_string(), version })
     }
 
-    /// The crate in a folder; a relative path is relative to `current_dir`.
-    pub fn of_crate(path: &Path, current_dir: &Path) -> Result<Self, RequestError> {
-        let manifest = current_dir.join(path).join("Cargo.toml");
-        let folder = fs_err::canonicalize(current_dir.join(path));
-        match folder {
-            Ok(folder) if manifest.is_file() => Ok(Self::Crate(folder)),
-            _ => Err(RequestError::NoCrate { path: path.to_owned() }),
+    /// The crate, or the CMake project, in a folder; a relative path is relative to `current_dir`.
+    pub fn of_library(path: &Path, current_dir: &Path) -> Result<Self, RequestError> {
+        let here = current_dir.join(path);
+        let is_project = ["Cargo.toml", "CMakeLists.txt"].iter().any(|n| here.join(n).is_file());
+        match fs_err::canonicalize(here) {
+            Ok(folder) if is_project => Ok(Self::Library(folder)),
+            _ => Err(RequestError::NoLibrary { path: path.to_owned() }),
         }
     }
 
@@ -99,7 +99,7 @@ impl fmt::Display for Request {
             Self::Index { name, version: None } => f.write_str(name),
             Self::Index { name, version: Some(version) } => write!(f, "{name}=={version}"),
             Self::Archive(path) | Self::Folder(path) => path.display().fmt(f),
-            Self::Crate(path) => write!(f, "the crate {}", path.display()),
+            Self::Library(path) => write!(f, "the library {}", path.display()),
             Self::Git(git) => git.fmt(f),
         }
     }
@@ -161,9 +161,9 @@ pub enum RequestError {
         /// Why.
         source: std::io::Error,
     },
-    /// A path without a `Cargo.toml`.
-    #[error("there is no crate at `{path}`")]
-    NoCrate {
+    /// A path without a `Cargo.toml` or `CMakeLists.txt`.
+    #[error("there is no crate and no CMake project at `{path}`")]
+    NoLibrary {
         /// As written.
         path: PathBuf,
     },
@@ -178,7 +178,7 @@ pub enum RequestError {
 impl Diagnose for RequestError {
     fn class(&self) -> Class {
         match self {
-            Self::NoSuchPath { .. } | Self::NoCrate { .. } => Class::Request,
+            Self::NoSuchPath { .. } | Self::NoLibrary { .. } => Class::Request,
             Self::InFile { source, .. } => source.class(),
             Self::File { .. } => Class::Io,
             Self::Malformed { .. }
@@ -192,8 +192,8 @@ impl Diagnose for RequestError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoCrate { .. } => {
-                "name the folder in which its `Cargo.toml` lies; of a member of a workspace, that \
+            Self::NoLibrary { .. } => {
+                "name the folder in which its `Cargo.toml` or `CMakeLists.txt` lies; of a member of a workspace, that \
                  of the workspace"
                     .to_owned()
             }

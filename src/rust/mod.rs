@@ -44,7 +44,8 @@ pub fn is_driven(request: &Request, requirements: &[Artifact]) -> bool {
         let name = artifact.name.replace(['_', '.'], "-").to_lowercase();
         DRIVERS.contains(&name.as_str())
     };
-    matches!(request, Request::Crate(_)) || requirements.iter().any(is_driver)
+    let is_crate = matches!(request, Request::Library(path) if path.join("Cargo.toml").is_file());
+    is_crate || requirements.iter().any(is_driver)
 }
 
 /// The crates of a package.

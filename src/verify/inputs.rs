@@ -119,6 +119,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         memory: None,
+        until: None,
         max_silence: options.max_silence.unwrap_or_default().0,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
     };
@@ -169,7 +170,7 @@ fn request(record: &Record) -> Result<Request, VerifyError> {
             Request::Index { name: artifact.name.clone(), version }
         }
         Source::Archive { path, .. } => Request::Archive(path.clone()),
-        Source::Folder { path, .. } if is_library => Request::Crate(path.clone()),
+        Source::Folder { path, .. } if is_library => Request::Library(path.clone()),
         Source::Folder { path, .. } => Request::Folder(path.clone()),
         Source::Git { url, commit, .. } => {
             Request::Git(GitRequest { url: url.clone(), reference: commit.clone() })

@@ -1,4 +1,4 @@
-//! `cargo xtask build-ext`: the shared library of a plain crate.
+//! `cargo xtask build-ext`: the shared library of a plain crate or CMake project.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use super::common::{Format, Session, SessionArgs};
 use crate::products;
 use crate::selection::Selection;
 
-/// Which crate, and for which machine.
+/// Which crate or project, and for which machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of a crate or workspace that makes a cdylib
+    /// The folder of a crate or workspace that makes a cdylib, or of a CMake project
     path: PathBuf,
     #[command(flatten)]
     selection: Selection,
@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
     let context = &session.context;
     let out = context.environment.current_dir().join(&args.out);
-    let request = Request::of_crate(&args.path, context.environment.current_dir());
+    let request = Request::of_library(&args.path, context.environment.current_dir());
     let request = request.map_err(crosswheel::Error::from)?;
     let mut built = Vec::new();
     for (request, options) in args.selection.of(&session, vec![request]) {
