@@ -19,7 +19,7 @@ impl HandedOver {
     /// What was asked for.
     pub fn of(request: &Request, packaged: &Packaged) -> Result<Self, PackageError> {
         match request {
-            Request::Library(_) => Self::library(packaged),
+            Request::Crate { .. } | Request::Cmake(_) => Self::library(packaged),
             _ => {
                 let path = &packaged.path;
                 let bytes = fs_err::read(path)

@@ -31,6 +31,8 @@ pub struct Options {
     pub full_torch: bool,
     /// What becomes of version requirements, over what the recipe says.
     pub pins: Vec<PinRule>,
+    /// What becomes of requirements on crates, over what the recipe says.
+    pub crates: BTreeMap<String, String>,
     /// The wheel's local version.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -98,6 +100,8 @@ pub struct Resolved {
     pub full_torch: bool,
     /// What becomes of version requirements, over what the recipe says.
     pub pins: Vec<PinRule>,
+    /// What becomes of requirements on crates, over what the recipe says.
+    pub crates: BTreeMap<String, String>,
     /// The wheel's local version; by default it names CUDA, torch and target.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -132,6 +136,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         torch,
         full_torch: options.full_torch,
         pins: options.pins.clone(),
+        crates: options.crates.clone(),
         local_version: options.local_version.clone(),
         only: options.only.clone(),
         jobs: options.jobs.unwrap_or(cores),

@@ -181,7 +181,8 @@ mod tests {
         let one = BTreeSet::from(["a/b.py", "a/c/d/e.h", "a/c/f.h", "a/g/h.json", "i.py"]);
         let other = BTreeSet::from(["a/g/k.json"]);
         let missing = missing(&one, &other);
-        let missing: Vec<_> = missing.iter().map(|(f, files)| (f.as_str(), files.join(" "))).collect();
+        let missing: Vec<_> =
+            missing.iter().map(|(f, files)| (f.as_str(), files.join(" "))).collect();
         let want = [("", "i.py"), ("a", "b.py"), ("a/c", "d/e.h f.h"), ("a/g", "h.json")];
         assert_eq!(missing, want.map(|(folder, files)| (folder, files.to_owned())));
     }

@@ -126,14 +126,14 @@ impl Project {
     /// Reads a source tree as what was asked for: a project, or a crate.
     pub fn of(request: &Request, tree: &Path) -> Result<Self, ProjectError> {
         match request {
-            Request::Library(_) if tree.join("Cargo.toml").is_file() => Self::read_crate(tree),
-            Request::Library(_) => Ok(cmake::read(tree)?),
+            Request::Crate { package, .. } => Self::read_crate(tree, package.as_deref()),
+            Request::Cmake(_) => Ok(cmake::read(tree)?),
             _ => Self::read(tree),
         }
     }
 
     /// A crate is built by a backend of crosswheel's own.
-    fn read_crate(tree: &Path) -> Result<Self, ProjectError> {
+    fn read_crate(tree: &Path, member: Option<&str>) -> Result<Self, ProjectError> {
         let path = tree.join("Cargo.toml");
         let text = fs_err::read_to_string(&path)?;
         let CargoToml { package } = toml::from_str(&text)
@@ -141,8 +141,8 @@ impl Project {
         let text = |key: &str| Some(package.as_ref()?.get(key)?.as_str()?.to_owned());
         Ok(Self {
             build_system: BuildSystem::own(Vec::new(), "cargo"),
-            name: text("name"),
-            version: text("version"),
+            name: member.map(str::to_owned).or(text("name")),
+            version: text("version").filter(|_| member.is_none()),
         })
     }
 

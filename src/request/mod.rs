@@ -28,7 +28,14 @@ pub enum Request {
     /// A source tree on disk, which is copied and never written to.
     Folder(PathBuf),
     /// A crate on disk, of which the shared library is wanted.
-    Library(PathBuf),
+    Crate {
+        /// The folder of the crate, or of the workspace that it is a member of.
+        folder: PathBuf,
+        /// The member, where it is one.
+        package: Option<String>,
+    },
+    /// A CMake project on disk, of which the shared library is wanted.
+    Cmake(PathBuf),
     /// A commit of a git repository.
     Git(GitRequest),
 }
@@ -71,14 +78,12 @@ impl Request {
         Ok(Self::Index { name: requirement.name.to_string(), version })
     }
 
-    /// The crate, or the CMake project, in a folder; a relative path is relative to `current_dir`.
-    pub fn of_library(path: &Path, current_dir: &Path) -> Result<Self, RequestError> {
-        let here = current_dir.join(path);
-        let is_project = ["Cargo.toml", "CMakeLists.txt"].iter().any(|n| here.join(n).is_file());
-        match fs_err::canonicalize(here) {
-            Ok(folder) if is_project => Ok(Self::Library(folder)),
-            _ => Err(RequestError::NoLibrary { path: path.to_owned() }),
-        }
+    /// The CMake project in a folder, where there is no crate; a relative path is relative to
+    /// `current_dir`.
+    pub fn of_cmake(path: &Path, current_dir: &Path) -> Option<Self> {
+        let folder = fs_err::canonicalize(current_dir.join(path)).ok()?;
+        let is_cmake = folder.join("CMakeLists.txt").is_file();
+        (is_cmake && !folder.join("Cargo.toml").is_file()).then_some(Self::Cmake(folder))
     }
 
     fn parse_path(text: &str, path: &Path, is_archive: bool) -> Result<Self, RequestError> {
@@ -99,7 +104,11 @@ impl fmt::Display for Request {
             Self::Index { name, version: None } => f.write_str(name),
             Self::Index { name, version: Some(version) } => write!(f, "{name}=={version}"),
             Self::Archive(path) | Self::Folder(path) => path.display().fmt(f),
-            Self::Library(path) => write!(f, "the library {}", path.display()),
+            Self::Crate { folder, package: None } => write!(f, "the crate {}", folder.display()),
+            Self::Crate { folder, package: Some(package) } => {
+                write!(f, "the crate {package} of {}", folder.display())
+            }
+            Self::Cmake(path) => write!(f, "the library of {}", path.display()),
             Self::Git(git) => git.fmt(f),
         }
     }
@@ -161,12 +170,6 @@ pub enum RequestError {
         /// Why.
         source: std::io::Error,
     },
-    /// A path without a `Cargo.toml` or `CMakeLists.txt`.
-    #[error("there is no crate and no CMake project at `{path}`")]
-    NoLibrary {
-        /// As written.
-        path: PathBuf,
-    },
     /// A path with nothing buildable at it.
     #[error("there is no folder or sdist at `{text}`")]
     NoSuchPath {
@@ -178,7 +181,7 @@ pub enum RequestError {
 impl Diagnose for RequestError {
     fn class(&self) -> Class {
         match self {
-            Self::NoSuchPath { .. } | Self::NoLibrary { .. } => Class::Request,
+            Self::NoSuchPath { .. } => Class::Request,
             Self::InFile { source, .. } => source.class(),
             Self::File { .. } => Class::Io,
             Self::Malformed { .. }
@@ -192,11 +195,6 @@ impl Diagnose for RequestError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoLibrary { .. } => {
-                "name the folder in which its `Cargo.toml` or `CMakeLists.txt` lies; of a member of a workspace, that \
-                 of the workspace"
-                    .to_owned()
-            }
             Self::InFile { source, .. } => return source.hint(),
             Self::File { .. } | Self::Cycle(_) => return None,
             Self::Marker { .. } => "leave the marker out: what is asked for is built".into(),
