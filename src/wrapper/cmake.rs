@@ -104,7 +104,7 @@ impl Selection {
     fn wants(&self, graph: &Graph, target: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|name| name == target);
         let out = named(&self.without) || !self.only.is_empty() && !named(&self.only);
-        !(graph.compiles(target) && out)
+        !(graph.works(target) && out)
     }
 
     /// Removes modules that an earlier build has made and that this one leaves out, lest they be
@@ -123,7 +123,7 @@ impl Selection {
     /// Refuses names that no target has. What a recipe leaves out may be absent: a package has
     /// other targets for other machines.
     fn check(&self, graph: &Graph) -> Result<(), WrapperError> {
-        let Some(name) = self.only.iter().find(|name| !graph.compiles(name)) else {
+        let Some(name) = self.only.iter().find(|name| !graph.works(name)) else {
             return Ok(());
         };
         let known = graph.compiled().map(str::to_owned).collect();
