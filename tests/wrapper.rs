@@ -105,6 +105,7 @@ impl Build {
             memory: None,
             running: None,
             reporter: Arc::clone(&self.reporter) as Arc<dyn Reporter>,
+            until: None,
             costs: CostBook::load(Path::new("/nonexistent")),
             package: "test".to_owned(),
             cache: None,

@@ -193,6 +193,7 @@ impl Overhead {
             memory: None,
             running: None,
             reporter: Arc::new(Silent),
+            until: None,
             costs: CostBook::load(&folder.join("costs.json")),
             package: "bench".to_owned(),
             cache: None,
