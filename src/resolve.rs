@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::context::Context;
@@ -41,8 +41,12 @@ pub struct Options {
     pub jobs: Option<NonZeroUsize>,
     /// Bytes of memory that compilers may take together; all that is free by default.
     pub memory: Option<u64>,
+    /// When compilers shall have ended: what would end later does not start.
+    pub until: Option<Instant>,
     /// How long a build script may print nothing while no compiler runs.
     pub max_silence: MaxSilence,
+    /// Whether files are compiled that do not need one that failed.
+    pub keep_going: bool,
 }
 
 /// How long a build script may print nothing while no compiler runs; `None` for ever.
@@ -108,8 +112,12 @@ pub struct Resolved {
     pub jobs: NonZeroUsize,
     /// Bytes of memory that they may take together, where it is not all that is free.
     pub memory: Option<u64>,
+    /// When compilers shall have ended.
+    pub until: Option<Instant>,
     /// How long a build script may print nothing while no compiler runs; `None` for ever.
     pub max_silence: Option<Duration>,
+    /// Whether files are compiled that do not need one that failed.
+    pub keep_going: bool,
     /// The time of everything that is written.
     pub time: ArchiveTime,
 }
@@ -137,7 +145,9 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         only: options.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         memory: options.memory,
+        until: options.until,
         max_silence: options.max_silence.0,
+        keep_going: options.keep_going,
         time,
     })
 }

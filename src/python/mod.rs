@@ -7,6 +7,7 @@
 
 pub mod answers;
 pub mod backend;
+mod cmake;
 pub mod environment;
 pub mod launch;
 pub mod lock;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::client::{Call, Subject};
 use super::said::Said;
-use super::{Config, WrapperError};
+use super::{Config, Selection, WrapperError};
 use crate::actions::Kind;
 use crate::actions::protocol::Finish;
 use crate::artifact::Sha256;
@@ -86,8 +86,15 @@ impl<'a> Plan<'a> {
         if subject.kind == Kind::Preprocess || call.args.iter().any(unrepeatable) {
             return None;
         }
-        // Neither the number of jobs nor where the server listens decides anything.
-        let config = Config { socket: None, jobs: 0, cache: None, ..config.clone() };
+        // What is built besides, how much of it at once, and who listens, decides nothing.
+        let config = Config {
+            socket: None,
+            jobs: 0,
+            keep_going: false,
+            targets: Selection::default(),
+            cache: None,
+            ..config.clone()
+        };
         let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
         let wrapper = [SOURCES.concat().into_bytes(), given].concat();
         let key = KeyBuilder::new(&wrapper)

@@ -76,7 +76,10 @@ pub(super) fn run(
             built(&config.targets, &graph, args)
         }
         Mode::Install(build) if config.targets.selects() => {
-            installed(&config.targets, &Graph::read(&build)?, args)
+            let graph = Graph::read(&build)?;
+            graph::allow_absent(&build)?;
+            config.targets.remove_left_out(&graph)?;
+            installed(&config.targets, &graph, args)
         }
         _ => Some(args),
     };
@@ -101,13 +104,26 @@ impl Selection {
     fn wants(&self, graph: &Graph, target: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|name| name == target);
         let out = named(&self.without) || !self.only.is_empty() && !named(&self.only);
-        !(graph.compiles(target) && out)
+        !(graph.works(target) && out)
+    }
+
+    /// Removes modules that an earlier build has made and that this one leaves out, lest they be
+    /// installed.
+    fn remove_left_out(&self, graph: &Graph) -> std::io::Result<()> {
+        let left_out = graph.compiled().filter(|target| !self.wants(graph, target));
+        for module in left_out.flat_map(|target| graph.modules(target)) {
+            match fs_err::remove_file(module) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Refuses names that no target has. What a recipe leaves out may be absent: a package has
     /// other targets for other machines.
     fn check(&self, graph: &Graph) -> Result<(), WrapperError> {
-        let Some(name) = self.only.iter().find(|name| !graph.compiles(name)) else {
+        let Some(name) = self.only.iter().find(|name| !graph.works(name)) else {
             return Ok(());
         };
         let known = graph.compiled().map(str::to_owned).collect();

@@ -200,6 +200,7 @@ impl Place<'_> {
             memory: None,
             running: None,
             reporter: Arc::clone(&self.cache.reporter) as Arc<dyn Reporter>,
+            until: None,
             costs: CostBook::load(Path::new("/nonexistent")),
             package: "test".to_owned(),
             cache: Some(CacheStore {
