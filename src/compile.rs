@@ -13,6 +13,7 @@ use missing_header::MissingHeader;
 
 use crate::Result;
 use crate::actions::{Action, ActionsError, CostBook};
+use crate::cache::shared::Traffic;
 use crate::configure::{BuildFolder, ConfigureError, Configured};
 use crate::context::Context;
 use crate::exec::Isolation;
@@ -50,6 +51,8 @@ pub struct Built {
     pub restored: usize,
     /// Processor time that those took when they ran.
     pub saved: Duration,
+    /// What the shared cache gave and took now, where there is one.
+    pub shared: Option<Traffic>,
     /// For how long at least one compiler ran.
     pub busy: Duration,
     /// The store, whose path is no part of the record.
@@ -117,6 +120,7 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         ran,
         restored,
         saved,
+        shared: now.shared,
         busy: now.busy,
         store,
     })

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::actions::Action;
 use crate::artifact::Sha256;
 use crate::audit::{self, Report};
+use crate::cache::shared::Traffic;
 use crate::compile::{Built, compile};
 use crate::configure::{BuildFolder, configure};
 use crate::context::Context;
@@ -54,6 +55,9 @@ pub struct Product {
     /// Processor time that those took when they ran, in milliseconds.
     #[serde(default)]
     pub saved_ms: u64,
+    /// What the shared cache gave and took this time, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Traffic>,
     /// Processor time of all of them, in milliseconds.
     pub cpu_ms: u64,
     /// Wall time of this build, in milliseconds.
@@ -160,7 +164,8 @@ fn find(folder: &BuildFolder, locked: &Locked, out: &Path) -> Option<Product> {
     if !same || !manifest.is_file() {
         return None;
     }
-    Some(Product { wheel, manifest, ran: 0, restored: 0, saved_ms: 0, up_to_date: true, ..product })
+    let (ran, restored, saved_ms, shared) = (0, 0, 0, None);
+    Some(Product { wheel, manifest, ran, restored, saved_ms, shared, up_to_date: true, ..product })
 }
 
 /// Learns before a long build, and not after it, that its result could not be written.
@@ -228,6 +233,7 @@ fn product(
         ran: built.ran,
         restored: built.restored,
         saved_ms: milliseconds(built.saved),
+        shared: built.shared,
         cpu_ms: built.actions.iter().map(|action: &Action| action.cpu_ms).sum(),
         wall_ms: milliseconds(wall),
         busy_ms: milliseconds(built.busy),

@@ -141,6 +141,7 @@ fn toolchain(folder: &Path) -> Toolchain {
         ninja: PathBuf::new(),
         uv: PathBuf::new(),
         components: Vec::new(),
+        aliases: Default::default(),
     }
 }
 

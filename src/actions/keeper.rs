@@ -1,10 +1,11 @@
 //! The server's side of the object cache: it alone writes entries.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::artifact::Sha256;
+use crate::cache::shared::{Shared, Traffic};
 use crate::cache::{Kept, Objects};
 use crate::report::{Event, Reporter};
 
@@ -15,6 +16,8 @@ pub struct Store {
     pub objects: Objects,
     /// The folder of results that a build left.
     pub incoming: PathBuf,
+    /// The server with entries of other machines.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// Keeps results, and says once what prevents it.
@@ -22,21 +25,53 @@ pub(super) struct Keeper {
     store: Option<Store>,
     reporter: Arc<dyn Reporter>,
     warned: AtomicBool,
+    traffic: Arc<Mutex<Traffic>>,
 }
 
 impl Keeper {
     pub(super) fn new(store: Option<Store>, reporter: Arc<dyn Reporter>) -> Self {
-        Self { store, reporter, warned: AtomicBool::new(false) }
+        Self { store, reporter, warned: AtomicBool::new(false), traffic: Arc::default() }
     }
 
     /// Moves a result in.
     pub(super) fn keep(&self, kept: Kept) {
-        let Some(Store { objects, incoming }) = &self.store else { return };
+        let Some(Store { objects, incoming, shared }) = &self.store else { return };
         // A name, and not a way out of the folder.
         let Some(name) = Path::new(&kept.file).file_name() else { return };
-        if let Err(error) = objects.insert(&kept.key, kept.inputs, &incoming.join(name)) {
-            self.warn(format!("nothing is kept in the object cache: {error}"));
+        match objects.insert(&kept.key, kept.inputs, &incoming.join(name)) {
+            Ok(variant) => {
+                if let Some(shared) = shared {
+                    shared.send(kept.key, variant, &self.traffic);
+                }
+            }
+            Err(error) => self.warn(format!("nothing is kept in the object cache: {error}")),
         }
+    }
+
+    fn shared(&self) -> Option<&Shared> {
+        self.store.as_ref()?.shared.as_deref()
+    }
+
+    /// Brings what others know of an action.
+    pub(super) fn look(&self, key: &Sha256) {
+        if let Some(shared) = self.shared() {
+            shared.look(key, &self.traffic);
+        }
+    }
+
+    /// Brings a result that others have.
+    pub(super) fn bring(&self, result: &Sha256) {
+        if let Some(shared) = self.shared() {
+            shared.bring(result, &self.traffic);
+        }
+    }
+
+    /// Gives others what was kept, and says what was had of them.
+    pub(super) fn finish(&self) -> Option<Traffic> {
+        let shared = self.shared()?;
+        shared.flush();
+        let traffic = *self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(traffic)
     }
 
     pub(super) fn used(&self, result: &Sha256) {

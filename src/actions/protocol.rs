@@ -33,6 +33,16 @@ pub enum Request {
         /// Its digest once.
         result: Sha256,
     },
+    /// The cache of this machine has nothing of an action: others may.
+    Look {
+        /// The action's key.
+        key: Sha256,
+    },
+    /// The cache knows of a result, and has it not: others may.
+    Bring {
+        /// Its digest.
+        result: Sha256,
+    },
     /// A wrapper cannot do what it is asked to; it says nothing else.
     Refuse(Refuse),
 }

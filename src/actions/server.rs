@@ -17,6 +17,7 @@ use super::memory::{Sampler, Usage};
 use super::protocol::{Finish, Reply, Request, Restored, Start, receive, send};
 use super::schedule::Ask;
 use super::{Action, ActionsError, CacheStore, CostBook, Failure, MemoryMethod, socket};
+use crate::cache::shared::Traffic;
 use crate::report::{Event, Reporter, next_id};
 use crate::wrapper::UNTRACED;
 
@@ -60,6 +61,8 @@ pub struct Finished {
     pub actions: Vec<Action>,
     /// For how long at least one of them ran.
     pub busy: Duration,
+    /// What it had of the shared cache, where there is one.
+    pub shared: Option<Traffic>,
     /// Why the log does not have all of them.
     pub unlogged: Option<Arc<std::io::Error>>,
 }
@@ -144,7 +147,8 @@ impl Server {
         let (actions, unlogged) = (std::mem::take(&mut record.actions), record.unlogged.take());
         drop(record);
         let busy = lock(&self.shared.busy).total;
-        Finished { actions, busy, unlogged }
+        let shared = self.shared.keeper.finish();
+        Finished { actions, busy, shared, unlogged }
     }
 
     /// The tools that failed since ninja last began, in the order in which they did; without a
@@ -232,6 +236,14 @@ fn serve(stream: &UnixStream, shared: &Shared) {
                 let _ = send(stream, &Reply::Go);
             }
             Request::Damaged { result } => shared.keeper.drop_damaged(&result),
+            Request::Look { key } => {
+                shared.keeper.look(&key);
+                let _ = send(stream, &Reply::Go);
+            }
+            Request::Bring { result } => {
+                shared.keeper.bring(&result);
+                let _ = send(stream, &Reply::Go);
+            }
             Request::Refuse(refuse) => {
                 shared.failed(Failure::Refused(refuse));
                 // The wrapper ends when it knows that it was heard.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Renamer;
+
 /// What an action cost when it ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
@@ -59,6 +61,14 @@ impl Outcome {
             Ok(Output { path: path.clone(), mode, content: fs_err::read(path)? })
         };
         outputs.iter().map(read).collect()
+    }
+
+    /// Renames components wherever they are named.
+    pub(crate) fn rename(&mut self, renamer: &Renamer) {
+        let outputs = self.outputs.iter_mut().map(|output| &mut output.content);
+        for bytes in outputs.chain([&mut self.stdout, &mut self.stderr]) {
+            renamer.rename(bytes);
+        }
     }
 
     /// Writes it into one file.

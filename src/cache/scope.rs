@@ -54,7 +54,7 @@ impl Scope {
     }
 
     /// Whether results may be written there.
-    pub(super) fn is_writable(&self, path: &Path) -> bool {
+    pub(crate) fn is_writable(&self, path: &Path) -> bool {
         self.temporary.iter().chain([&self.build]).any(|folder| is_below(path, folder))
     }
 }

@@ -13,6 +13,7 @@ use super::sources::{RUNTIME, Source, Sources};
 use super::spec::Wanted;
 use super::{ComponentRef, TargetPython, Toolchain};
 use crate::artifact::{Input, Sha256};
+use crate::cache::Aliases;
 use crate::report::{Event, Reporter, Step};
 use crate::rust::{Compiler, RustTools};
 use crate::store::{Components, Installed, Key};
@@ -145,7 +146,21 @@ impl Provisioner<'_> {
             uv: at("uv", "bin/uv"),
             rust: self.rust(request, &installed)?,
             components: refs,
+            aliases: self.aliases(request)?,
         })
+    }
+
+    /// What the folders of a toolchain's components would be called, were it not for the store's path.
+    fn aliases(&self, request: &Request<'_>) -> Result<Aliases, ToolchainError> {
+        let runtime = self.source(RUNTIME, request)?.runtime_digest();
+        let names = names(request);
+        let alias = |name: &str| {
+            let source = self.source(name, request)?;
+            let here = source.key(runtime, self.components);
+            let common = Key::new(&source.spec.key.name, source.digest(runtime));
+            Ok((here.as_str().to_owned(), common.as_str().to_owned()))
+        };
+        with_relocation(&names).map(alias).collect()
     }
 
     fn rust(

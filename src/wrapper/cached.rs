@@ -9,9 +9,11 @@ use super::client::{Call, Subject};
 use super::said::Said;
 use super::{Config, WrapperError};
 use crate::actions::Kind;
-use crate::actions::protocol::Finish;
+use crate::actions::protocol::{Finish, Request};
 use crate::artifact::Sha256;
-use crate::cache::{Caching, Found, Kept, KeyBuilder, Objects, Outcome, Saved, Scope, Watch};
+use crate::cache::{
+    Caching, Found, Kept, KeyBuilder, Objects, Outcome, Output, Saved, Scope, Watch,
+};
 use crate::environment::Environment;
 use crate::exec::trace;
 
@@ -82,8 +84,9 @@ impl<'a> Plan<'a> {
         // Neither the number of jobs nor where the server listens decides anything.
         let config = Config { socket: None, jobs: 0, cache: None, ..config.clone() };
         let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
-        let wrapper = [SOURCES.concat().into_bytes(), given].concat();
-        let key = KeyBuilder::new(&wrapper)
+        let key = KeyBuilder::new("action", &caching.aliases.to_common())
+            .part(SOURCES.concat().into_bytes())
+            .part(given)
             .tool(call.tool, &call.args)
             .environment(environment, call.hidden)
             .finish();
@@ -96,14 +99,22 @@ impl<'a> Plan<'a> {
         Some(Self { caching, scope, key })
     }
 
-    /// Puts the action's results in their places, and repeats what it said, where it is known.
-    pub(super) fn look(&self) -> Result<Looked, WrapperError> {
+    /// Puts the action's results in their places, and repeats what it said, where it is known here
+    /// or where the server can get it, which is asked.
+    pub(super) fn look(
+        &self,
+        ask: impl Fn(&Request) -> Result<(), WrapperError>,
+    ) -> Result<Looked, WrapperError> {
         let begun = Instant::now();
-        let objects = Objects::new(&self.caching.objects);
-        match objects.find(&self.key, &self.scope) {
-            Found::Miss => Ok(Looked::Miss),
+        match self.find(ask)? {
+            Found::Miss | Found::Elsewhere(_) => Ok(Looked::Miss),
             Found::Damaged(result) => Ok(Looked::Damaged(result)),
             Found::Hit(result, outcome) => {
+                let writable = |output: &Output| self.scope.is_writable(&output.path);
+                if !outcome.outputs.iter().all(writable) {
+                    // No action that was kept wrote there.
+                    return Ok(Looked::Damaged(result));
+                }
                 match outcome.restore() {
                     // The folder is not there, say: the tool will tell.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -115,6 +126,29 @@ impl<'a> Plan<'a> {
                 let _ = io::stdout().write_all(&outcome.stdout);
                 let _ = io::stderr().write_all(&outcome.stderr);
                 Ok(Looked::Hit { result, saved: outcome.saved, begun })
+            }
+        }
+    }
+
+    fn find(
+        &self,
+        ask: impl Fn(&Request) -> Result<(), WrapperError>,
+    ) -> Result<Found, WrapperError> {
+        let objects = Objects::new(&self.caching.objects);
+        let renamer = self.caching.aliases.to_local();
+        let (mut may_look, mut may_bring) = (self.caching.shared, self.caching.shared);
+        loop {
+            let found = objects.find(&self.key, &self.scope, &renamer);
+            match found {
+                Found::Miss if may_look => {
+                    may_look = false;
+                    ask(&Request::Look { key: self.key })?;
+                }
+                Found::Elsewhere(result) if may_bring => {
+                    (may_look, may_bring) = (false, false);
+                    ask(&Request::Bring { result })?;
+                }
+                found => return Ok(found),
             }
         }
     }
@@ -163,11 +197,14 @@ impl Run<'_> {
         let kept = match streams {
             _ if !self.whole => Err(UNTRACED.to_owned()),
             None => Err("it prints too much".to_owned()),
-            Some((stdout, stderr)) => self.watch.finish().and_then(|watched| {
+            Some((stdout, stderr)) => self.watch.finish().and_then(|mut watched| {
+                let renamer = self.plan.caching.aliases.to_common();
+                watched.inputs.iter_mut().for_each(|input| input.rename(&renamer));
                 let outputs = Outcome::read(&watched.outputs);
                 let file = outputs.and_then(|outputs| {
-                    let packed = Outcome { stdout, stderr, outputs, saved }.pack()?;
-                    self.plan.leave(&packed)
+                    let mut outcome = Outcome { stdout, stderr, outputs, saved };
+                    outcome.rename(&renamer);
+                    self.plan.leave(&outcome.pack()?)
                 });
                 let file = file.map_err(|error| format!("it cannot be left: {error}"))?;
                 Ok(Kept { key: self.plan.key, inputs: watched.inputs, file })

@@ -75,7 +75,8 @@ impl Call<'_> {
         let connection = Connection::open(path)?;
         let start = self.describe(config, subject, environment);
         let plan = Plan::of(config, &self, subject, environment);
-        match plan.as_ref().map_or(Ok(Looked::Miss), Plan::look)? {
+        let ask = |request: &Request| connection.ask(request);
+        match plan.as_ref().map_or(Ok(Looked::Miss), |plan| plan.look(ask))? {
             Looked::Hit { result, saved, begun } => {
                 let wall_ms = milliseconds(begun.elapsed());
                 let restored = Restored { start, result, saved, wall_ms };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crosswheel::actions::{Action, CacheStore, CostBook, Server, ServerOptions};
+use crosswheel::cache::shared::Shared;
 use crosswheel::cache::{Caching, Objects, Scope};
 use crosswheel::context::{Context, Setup};
 use crosswheel::environment::Environment;
@@ -65,6 +66,8 @@ impl Recorder {
 pub struct Cache {
     folder: tempfile::TempDir,
     pub reporter: Arc<Recorder>,
+    /// A server with entries of other caches.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// What a compile gave.
@@ -105,7 +108,7 @@ pub struct Place<'a> {
 impl Cache {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, reporter: Arc::default() }
+        Self { folder, reporter: Arc::default(), shared: None }
     }
 
     pub fn objects(&self) -> Objects {
@@ -181,8 +184,10 @@ impl Place<'_> {
             objects: view.inside(self.cache.objects().root()),
             incoming: build.join("incoming"),
             tracer: tools.join("trace"),
+            aliases: toolchain.aliases.clone(),
             torch: self.torch.into(),
             scope: Scope { build, fixed, ..Scope::default() },
+            shared: self.cache.shared.is_some(),
         });
         config
     }
@@ -205,6 +210,7 @@ impl Place<'_> {
             cache: Some(CacheStore {
                 objects: self.cache.objects(),
                 incoming: self.path("incoming"),
+                shared: self.cache.shared.clone(),
             }),
         });
         let server = server.unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use crosswheel::cache::shared::Traffic;
 use crosswheel::pipeline::Product;
 use crosswheel::target::Target;
 use crosswheel::torch::lock::python_tag;
@@ -86,6 +87,11 @@ pub fn print(session: &Session, products: &[Product], failures: &[Failure]) {
             product.saved_ms as f64 / 1000.0,
         );
     }
+    for product in products {
+        if let Some(shared) = &product.shared {
+            eprintln!("{}: {}", product.target, traffic(shared));
+        }
+    }
     let received = session.context.registries.http().bytes_received();
     if received > 0 {
         let store = session.context.store.root();
@@ -96,6 +102,28 @@ pub fn print(session: &Session, products: &[Product], failures: &[Failure]) {
             HumanBytes(used)
         );
     }
+}
+
+/// What a build had of the shared cache, and what went wrong.
+fn traffic(shared: &Traffic) -> String {
+    let mut text = format!(
+        "the shared cache gave {} ({}) and took {} ({})",
+        shared.received,
+        HumanBytes(shared.received_bytes),
+        shared.sent,
+        HumanBytes(shared.sent_bytes)
+    );
+    for (count, what) in [
+        (shared.failed, "requests failed"),
+        (shared.skipped, "were not made"),
+        (shared.unsent, "results were not taken"),
+        (shared.damaged, "entries were damaged"),
+    ] {
+        if count > 0 {
+            text += &format!("; {count} {what}");
+        }
+    }
+    text
 }
 
 fn duration(product: &Product) -> String {

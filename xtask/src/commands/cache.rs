@@ -50,7 +50,7 @@ enum Output {
 /// Runs the verb.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
-    let (objects, settings) = (session.context.objects(), session.context.cache);
+    let (objects, settings) = (session.context.objects(), session.context.cache.clone());
     let fail = |error| crosswheel::Error::from(CacheError::Io(error));
     let output = match &args.verb {
         Verb::Stats => Output::Stats { stats: objects.measure(), limit: settings.limit.0 },

@@ -236,12 +236,14 @@ impl Place<'_> {
             objects: view.inside(self.objects.root()),
             incoming: build.join("incoming"),
             tracer: tools.join("trace"),
+            aliases: toolchain.aliases.clone(),
             torch: PathBuf::new(),
             scope: Scope {
                 fixed: vec![view.inside(&components), components, tools],
                 build,
                 ..Scope::default()
             },
+            shared: false,
         });
         config
     }
@@ -259,6 +261,7 @@ impl Place<'_> {
             cache: Some(CacheStore {
                 objects: self.objects.clone(),
                 incoming: self.root.join("incoming"),
+                shared: None,
             }),
         });
         let server = server.map_err(crosswheel::Error::from)?;
