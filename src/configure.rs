@@ -290,6 +290,7 @@ impl Workbench {
             tools: &tools,
             torch: &answers,
             wheels,
+            environments: Some(&context.store.root().join("environments")),
             provided: &provided_projects(toolchain),
             jobs: resolved.jobs,
             source_date_epoch: resolved.time.seconds(),

@@ -44,6 +44,7 @@ impl Fixture {
             tools: &tools,
             torch: &torch,
             wheels: &[],
+            environments: None,
             provided: &[(ToolProject::Ninja, "1.13.0".to_owned())],
             jobs: NonZeroUsize::new(3).unwrap(),
             source_date_epoch: 1_700_000_000,

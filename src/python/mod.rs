@@ -8,6 +8,7 @@
 pub mod answers;
 pub mod backend;
 pub mod environment;
+mod installed;
 pub mod launch;
 pub mod lock;
 mod nvidia_smi;
