@@ -453,6 +453,7 @@ fn caching(
         objects: view.inside(cache.objects.root()),
         incoming: view.inside(&cache.incoming),
         tracer: tools.join(wrapper::TRACE),
+        compilers: toolchain.device_compilers,
         aliases: toolchain.aliases.clone(),
         // Its component's name tells its content; where the store is does not matter.
         torch: torch.python_path.strip_prefix(store).unwrap_or(&torch.python_path).to_owned(),

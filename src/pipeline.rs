@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::actions::Action;
 use crate::artifact::Sha256;
 use crate::audit::{self, Report};
+use crate::cache::Layers;
 use crate::cache::shared::Traffic;
 use crate::compile::{Built, compile};
 use crate::configure::{BuildFolder, configure};
@@ -55,6 +56,9 @@ pub struct Product {
     /// Processor time that those took when they ran, in milliseconds.
     #[serde(default)]
     pub saved_ms: u64,
+    /// What was had of the object cache this time.
+    #[serde(default)]
+    pub layers: Layers,
     /// What the shared cache gave and took this time, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<Traffic>,
@@ -164,8 +168,19 @@ fn find(folder: &BuildFolder, locked: &Locked, out: &Path) -> Option<Product> {
     if !same || !manifest.is_file() {
         return None;
     }
-    let (ran, restored, saved_ms, shared) = (0, 0, 0, None);
-    Some(Product { wheel, manifest, ran, restored, saved_ms, shared, up_to_date: true, ..product })
+    let (ran, restored, saved_ms, up_to_date) = (0, 0, 0, true);
+    let (layers, shared) = Default::default();
+    Some(Product {
+        wheel,
+        manifest,
+        ran,
+        restored,
+        saved_ms,
+        layers,
+        shared,
+        up_to_date,
+        ..product
+    })
 }
 
 /// Learns before a long build, and not after it, that its result could not be written.
@@ -233,6 +248,7 @@ fn product(
         ran: built.ran,
         restored: built.restored,
         saved_ms: milliseconds(built.saved),
+        layers: built.layers.clone(),
         shared: built.shared,
         cpu_ms: built.actions.iter().map(|action: &Action| action.cpu_ms).sum(),
         wall_ms: milliseconds(wall),

@@ -142,6 +142,7 @@ fn toolchain(folder: &Path) -> Toolchain {
         ninja: PathBuf::new(),
         uv: PathBuf::new(),
         components: Vec::new(),
+        device_compilers: crosswheel::artifact::Sha256::of([]),
         aliases: Default::default(),
     }
 }

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Action;
+use super::protocol::StepDone;
 use crate::artifact::Sha256;
 use crate::cache::shared::{Shared, Traffic};
-use crate::cache::{Kept, Objects};
+use crate::cache::{Kept, Layers, Objects, Uses};
 use crate::report::{Event, Reporter};
 
 /// Where entries are, and where a build leaves what is to become one.
@@ -26,11 +28,18 @@ pub(super) struct Keeper {
     reporter: Arc<dyn Reporter>,
     warned: AtomicBool,
     traffic: Arc<Mutex<Traffic>>,
+    layers: Mutex<Layers>,
 }
 
 impl Keeper {
     pub(super) fn new(store: Option<Store>, reporter: Arc<dyn Reporter>) -> Self {
-        Self { store, reporter, warned: AtomicBool::new(false), traffic: Arc::default() }
+        Self {
+            store,
+            reporter,
+            warned: AtomicBool::new(false),
+            traffic: Arc::default(),
+            layers: Mutex::default(),
+        }
     }
 
     /// Moves a result in.
@@ -66,12 +75,34 @@ impl Keeper {
         }
     }
 
-    /// Gives others what was kept, and says what was had of them.
-    pub(super) fn finish(&self) -> Option<Traffic> {
-        let shared = self.shared()?;
-        shared.flush();
-        let traffic = *self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(traffic)
+    /// Takes part of an action.
+    pub(super) fn step(&self, step: StepDone) {
+        let saved = step.hit.map(|(_, saved)| saved.cpu_ms);
+        lock(&self.layers).add(&step.tool, Uses::of(saved));
+        if let Some((result, _)) = step.hit {
+            self.used(&result);
+        }
+        if let Some(kept) = step.kept {
+            self.keep(kept);
+        }
+    }
+
+    /// Gives others what was kept, and says what was had of the cache, and of others.
+    pub(super) fn finish(&self, actions: &[Action]) -> (Layers, Option<Traffic>) {
+        let Some(store) = &self.store else { return Default::default() };
+        let mut layers = std::mem::take(&mut *lock(&self.layers));
+        for action in actions.iter().filter(|action| action.exit == 0) {
+            let saved = action.restored.map(|saved| saved.cpu_ms);
+            layers.add(action.kind.name(), Uses::of(saved));
+        }
+        if let Err(error) = store.objects.count(&layers) {
+            self.warn(format!("the object cache cannot be counted: {error}"));
+        }
+        let shared = store.shared.as_ref().map(|shared| {
+            shared.flush();
+            *lock(&self.traffic)
+        });
+        (layers, shared)
     }
 
     pub(super) fn used(&self, result: &Sha256) {
@@ -94,4 +125,9 @@ impl Keeper {
             self.reporter.report(Event::Warning(text));
         }
     }
+}
+
+/// A thread that panicked leaves whole values behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,6 +17,7 @@ use super::memory::{Sampler, Usage};
 use super::protocol::{Finish, Reply, Request, Restored, Start, receive, send};
 use super::schedule::Ask;
 use super::{Action, ActionsError, CacheStore, CostBook, Failure, MemoryMethod, socket};
+use crate::cache::Layers;
 use crate::cache::shared::Traffic;
 use crate::report::{Event, Reporter, next_id};
 use crate::wrapper::UNTRACED;
@@ -61,6 +62,8 @@ pub struct Finished {
     pub actions: Vec<Action>,
     /// For how long at least one of them ran.
     pub busy: Duration,
+    /// What it had of the cache.
+    pub layers: Layers,
     /// What it had of the shared cache, where there is one.
     pub shared: Option<Traffic>,
     /// Why the log does not have all of them.
@@ -147,8 +150,8 @@ impl Server {
         let (actions, unlogged) = (std::mem::take(&mut record.actions), record.unlogged.take());
         drop(record);
         let busy = lock(&self.shared.busy).total;
-        let shared = self.shared.keeper.finish();
-        Finished { actions, busy, shared, unlogged }
+        let (layers, shared) = self.shared.keeper.finish(&actions);
+        Finished { actions, busy, layers, shared, unlogged }
     }
 
     /// The tools that failed since ninja last began, in the order in which they did; without a
@@ -244,6 +247,7 @@ fn serve(stream: &UnixStream, shared: &Shared) {
                 shared.keeper.bring(&result);
                 let _ = send(stream, &Reply::Go);
             }
+            Request::Step(step) => shared.keeper.step(step),
             Request::Refuse(refuse) => {
                 shared.failed(Failure::Refused(refuse));
                 // The wrapper ends when it knows that it was heard.

@@ -15,6 +15,7 @@
 mod aliases;
 mod input;
 mod key;
+mod layers;
 mod objects;
 mod outcome;
 mod scope;
@@ -26,6 +27,7 @@ pub use aliases::Aliases;
 pub(crate) use aliases::Renamer;
 pub use input::{Input, State};
 pub(crate) use key::KeyBuilder;
+pub use layers::{Layers, Uses};
 pub(crate) use objects::Found;
 pub use objects::{Objects, Removed, Stats};
 pub use outcome::Saved;
@@ -56,6 +58,8 @@ pub struct Caching {
     pub tracer: PathBuf,
     /// What entries call the components.
     pub aliases: Aliases,
+    /// Which cudafe++, cicc and ptxas there are, wherever the store is and whatever is built for.
+    pub compilers: Sha256,
     /// Which torch SDK it is that stands at the path that all have.
     pub torch: PathBuf,
     /// Which files matter.

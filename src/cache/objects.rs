@@ -3,6 +3,7 @@
 //! ```text
 //! objects/actions/ab/<key>        what an action's results depend on, and their digests
 //! objects/results/cd/<sha256>     a result; its time is when it was last used
+//! objects/layers.json             what builds had of it
 //! objects/lock                    locked while entries are added or removed
 //! ```
 //!
@@ -17,6 +18,7 @@ use walkdir::WalkDir;
 
 use super::Renamer;
 use super::input::Input;
+use super::layers::Layers;
 use super::outcome::Outcome;
 use super::scope::Scope;
 use super::watch::{Known, unchanged};
@@ -229,6 +231,20 @@ impl Objects {
             Some(File { path: entry.into_path(), size: metadata.len(), used })
         };
         walk.filter_map(file).collect()
+    }
+
+    /// Adds what a build had of the cache to what builds had.
+    pub(crate) fn count(&self, layers: &Layers) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let mut sum = self.layers();
+        sum.extend(layers);
+        atomic::write(&self.root.join("layers.json"), atomic::PLAIN, &serde_json::to_vec(&sum)?)
+    }
+
+    /// What all builds had of the cache.
+    pub fn layers(&self) -> Layers {
+        let text = fs_err::read(self.root.join("layers.json")).ok();
+        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
     /// How much there is.

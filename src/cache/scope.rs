@@ -15,6 +15,12 @@ pub struct Scope {
     pub temporary: Vec<PathBuf>,
     /// Folders whose content never changes, or changes only with what the key says.
     pub fixed: Vec<PathBuf>,
+    /// Folders that belong to the cache itself; each action knows them for itself.
+    #[serde(skip)]
+    pub own: Vec<PathBuf>,
+    /// The socket of the action server, which what stands before nvcc's tools talks to.
+    #[serde(skip)]
+    pub server: Option<PathBuf>,
     /// Whether `__DATE__` and `__TIME__` are what the key says; each action knows for itself.
     #[serde(skip)]
     pub has_fixed_time: bool,
@@ -40,6 +46,11 @@ impl Scope {
     /// Whether nothing at this path can change what the key does not know.
     pub(super) fn is_fixed(&self, path: &Path) -> bool {
         self.is_machines(path) || self.fixed.iter().any(|root| is_below(path, root))
+    }
+
+    /// Whether it belongs to the cache itself.
+    pub(super) fn is_own(&self, path: &Path) -> bool {
+        self.own.iter().any(|root| is_below(path, root))
     }
 
     /// Whether it is the kernel's, or decides nothing.
@@ -88,6 +99,7 @@ mod tests {
             temporary: vec!["/tmp".into()],
             fixed: vec!["/store/components".into(), "/b/tools".into()],
             has_fixed_time: true,
+            ..Scope::default()
         }
     }
 

@@ -65,6 +65,9 @@ pub struct Toolchain {
     pub rust: Option<RustTools>,
     /// What all this is made of, in the order of their names.
     pub components: Vec<ComponentRef>,
+    /// Digest of the packages that have cudafe++, cicc and ptxas.
+    #[serde(skip)]
+    pub device_compilers: Sha256,
     /// What the object cache calls the components' folders.
     #[serde(skip)]
     pub aliases: Aliases,

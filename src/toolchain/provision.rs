@@ -24,6 +24,8 @@ pub type Fetch<'a> = dyn Fn(&[Input]) -> crate::Result<BTreeMap<Sha256, PathBuf>
 
 /// The components of every toolchain, but for the headers of Python and of CUDA libraries.
 const COMPONENTS: [&str; 6] = ["gcc", "sysroot", "cuda", "python", "ninja", "uv"];
+/// The packages of the component `cuda` that have what makes device code.
+const COMPILERS: [&str; 2] = ["nvidia-cuda-nvcc", "nvidia-nvvm"];
 /// The component of toolchains that compile crates, where the machine's own Rust does not.
 const RUST: &str = "rust";
 /// What other components are relocated with: never relocated itself.
@@ -146,6 +148,7 @@ impl Provisioner<'_> {
             uv: at("uv", "bin/uv"),
             rust: self.rust(request, &installed)?,
             components: refs,
+            device_compilers: self.device_compilers(request)?,
             aliases: self.aliases(request)?,
         })
     }
@@ -161,6 +164,14 @@ impl Provisioner<'_> {
             Ok((here.as_str().to_owned(), common.as_str().to_owned()))
         };
         with_relocation(&names).map(alias).collect()
+    }
+
+    fn device_compilers(&self, request: &Request<'_>) -> Result<Sha256, ToolchainError> {
+        let runtime = self.source(RUNTIME, request)?.runtime_digest();
+        let inputs = self.source("cuda", request)?.locked.inputs();
+        let compilers = inputs.filter(|input| COMPILERS.contains(&&*input.artifact().name));
+        let digests: Vec<Sha256> = compilers.map(|input| input.sha256()).chain([runtime]).collect();
+        Ok(Sha256::of(format!("{digests:?}")))
     }
 
     fn rust(

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crosswheel::actions::{Action, CacheStore, CostBook, Server, ServerOptions};
-use crosswheel::cache::shared::Shared;
-use crosswheel::cache::{Caching, Objects, Scope};
+use crosswheel::cache::shared::{Shared, Traffic};
+use crosswheel::cache::{Caching, Layers, Objects, Scope};
 use crosswheel::context::{Context, Setup};
 use crosswheel::environment::Environment;
 use crosswheel::exec::{Finished, Interrupt, Isolation, Sandbox};
@@ -75,6 +75,10 @@ pub struct Compiled {
     pub code: u8,
     pub said: Vec<String>,
     pub action: Option<Action>,
+    /// What was had of the cache, layer by layer.
+    pub layers: Layers,
+    /// What was had of its server.
+    pub shared: Option<Traffic>,
 }
 
 impl Compiled {
@@ -184,6 +188,7 @@ impl Place<'_> {
             objects: view.inside(self.cache.objects().root()),
             incoming: build.join("incoming"),
             tracer: tools.join("trace"),
+            compilers: toolchain.device_compilers,
             aliases: toolchain.aliases.clone(),
             torch: self.torch.into(),
             scope: Scope { build, fixed, ..Scope::default() },
@@ -215,8 +220,14 @@ impl Place<'_> {
         });
         let server = server.unwrap();
         let finished = self.command(tool, args);
-        let action = server.finish().actions.pop();
-        Compiled { code: finished.code(), said: finished.tail, action }
+        let served = server.finish();
+        Compiled {
+            code: finished.code(),
+            said: finished.tail,
+            action: served.actions.into_iter().next_back(),
+            layers: served.layers,
+            shared: served.shared,
+        }
     }
 
     fn command(&self, tool: &str, args: &str) -> Finished {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use crosswheel::cache::Layers;
 use crosswheel::cache::shared::Traffic;
 use crosswheel::pipeline::Product;
 use crosswheel::target::Target;
@@ -88,6 +89,9 @@ pub fn print(session: &Session, products: &[Product], failures: &[Failure]) {
         );
     }
     for product in products {
+        if let Some(below) = below_objects(&product.layers) {
+            eprintln!("{}: {below}", product.target);
+        }
         if let Some(shared) = &product.shared {
             eprintln!("{}: {}", product.target, traffic(shared));
         }
@@ -102,6 +106,21 @@ pub fn print(session: &Session, products: &[Product], failures: &[Failure]) {
             HumanBytes(used)
         );
     }
+}
+
+/// What the cache had of objects that were compiled.
+fn below_objects(layers: &Layers) -> Option<String> {
+    let tools = ["cudafe++", "cicc", "ptxas"];
+    let uses = tools.iter().filter_map(|tool| Some((tool, layers.0.get(*tool)?)));
+    let uses: Vec<_> = uses.collect();
+    let saved: u64 = uses.iter().map(|(_, uses)| uses.saved_ms).sum();
+    let parts: Vec<String> = uses
+        .iter()
+        .map(|(tool, uses)| format!("{} of {} of {tool}", uses.hits, uses.hits + uses.runs))
+        .collect();
+    let seconds = saved as f64 / 1000.0;
+    let text = format!("below objects it had {} and saved {seconds:.1} CPU s", parts.join(", "));
+    (saved > 0).then_some(text)
 }
 
 /// What a build had of the shared cache, and what went wrong.

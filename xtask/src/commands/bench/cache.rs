@@ -236,6 +236,7 @@ impl Place<'_> {
             objects: view.inside(self.objects.root()),
             incoming: build.join("incoming"),
             tracer: tools.join("trace"),
+            compilers: toolchain.device_compilers,
             aliases: toolchain.aliases.clone(),
             torch: PathBuf::new(),
             scope: Scope {
