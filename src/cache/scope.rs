@@ -15,6 +15,12 @@ pub struct Scope {
     pub temporary: Vec<PathBuf>,
     /// Folders whose content never changes, or changes only with what the key says.
     pub fixed: Vec<PathBuf>,
+    /// Folders that belong to the cache itself; each action knows them for itself.
+    #[serde(skip)]
+    pub own: Vec<PathBuf>,
+    /// The socket of the action server, which what stands before nvcc's tools talks to.
+    #[serde(skip)]
+    pub server: Option<PathBuf>,
     /// Whether `__DATE__` and `__TIME__` are what the key says; each action knows for itself.
     #[serde(skip)]
     pub has_fixed_time: bool,
@@ -42,6 +48,11 @@ impl Scope {
         self.is_machines(path) || self.fixed.iter().any(|root| is_below(path, root))
     }
 
+    /// Whether it belongs to the cache itself.
+    pub(super) fn is_own(&self, path: &Path) -> bool {
+        self.own.iter().any(|root| is_below(path, root))
+    }
+
     /// Whether it is the kernel's, or decides nothing.
     pub(super) fn is_machines(&self, path: &Path) -> bool {
         let kernel = KERNEL.iter().any(|root| is_below(path, Path::new(root)));
@@ -54,7 +65,7 @@ impl Scope {
     }
 
     /// Whether results may be written there.
-    pub(super) fn is_writable(&self, path: &Path) -> bool {
+    pub(crate) fn is_writable(&self, path: &Path) -> bool {
         self.temporary.iter().chain([&self.build]).any(|folder| is_below(path, folder))
     }
 }
@@ -88,6 +99,7 @@ mod tests {
             temporary: vec!["/tmp".into()],
             fixed: vec!["/store/components".into(), "/b/tools".into()],
             has_fixed_time: true,
+            ..Scope::default()
         }
     }
 

@@ -177,6 +177,11 @@ pub(crate) fn start_heard(
     Ok((handle, output))
 }
 
+/// Runs such a process to its end, and hears both of its streams.
+pub(crate) fn run_captured(program: &Path, args: &[OsString]) -> io::Result<std::process::Output> {
+    duct::cmd(program, args).unchecked().stdout_capture().stderr_capture().run()
+}
+
 /// What such a process prints on standard output, whatever its status is; what it prints on
 /// standard error is dropped.
 pub(crate) fn read_inheriting(program: &Path, args: &[OsString]) -> io::Result<String> {

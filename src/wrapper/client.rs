@@ -75,7 +75,8 @@ impl Call<'_> {
         let connection = Connection::open(path)?;
         let start = self.describe(config, subject, environment);
         let plan = Plan::of(config, &self, subject, environment);
-        match plan.as_ref().map_or(Ok(Looked::Miss), Plan::look)? {
+        let ask = |request: &Request| connection.ask(request);
+        match plan.as_ref().map_or(Ok(Looked::Miss), |plan| plan.look(ask))? {
             Looked::Hit { result, saved, begun } => {
                 let wall_ms = milliseconds(begun.elapsed());
                 let restored = Restored { start, result, saved, wall_ms };
@@ -175,22 +176,22 @@ fn is_heavy(source: Option<&OsStr>) -> bool {
 }
 
 /// A connection to the server.
-struct Connection<'a> {
+pub(super) struct Connection<'a> {
     path: &'a Path,
     stream: UnixStream,
 }
 
 impl<'a> Connection<'a> {
-    fn open(path: &'a Path) -> Result<Self, WrapperError> {
+    pub(super) fn open(path: &'a Path) -> Result<Self, WrapperError> {
         Ok(Self { path, stream: connect(path)? })
     }
 
-    fn tell(&self, request: &Request) -> Result<(), WrapperError> {
+    pub(super) fn tell(&self, request: &Request) -> Result<(), WrapperError> {
         send(&self.stream, request).map_err(|source| self.failed(source))
     }
 
     /// Waits for leave, or for an answer.
-    fn ask(&self, request: &Request) -> Result<(), WrapperError> {
+    pub(super) fn ask(&self, request: &Request) -> Result<(), WrapperError> {
         self.tell(request)?;
         match receive(&mut BufReader::new(&self.stream)) {
             Ok(Some(Reply::Go)) => Ok(()),
@@ -271,7 +272,7 @@ impl Tie {
     }
 }
 
-fn measure(wall: Duration, exit: u8) -> Finish {
+pub(super) fn measure(wall: Duration, exit: u8) -> Finish {
     let of = |time: TimeVal| {
         u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or_default()
     };
