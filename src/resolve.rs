@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::context::Context;
 use crate::package::ArchiveTime;
-use crate::pins::PinRule;
+use crate::pins::{CratePin, PinRule};
 use crate::request::Request;
 use crate::target::{Sm, Target};
 use crate::torch::source::TorchSource;
@@ -32,7 +32,7 @@ pub struct Options {
     /// What becomes of version requirements, over what the recipe says.
     pub pins: Vec<PinRule>,
     /// What becomes of requirements on crates, over what the recipe says.
-    pub crates: BTreeMap<String, String>,
+    pub crates: BTreeMap<String, CratePin>,
     /// The wheel's local version.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -103,7 +103,7 @@ pub struct Resolved {
     /// What becomes of version requirements, over what the recipe says.
     pub pins: Vec<PinRule>,
     /// What becomes of requirements on crates, over what the recipe says.
-    pub crates: BTreeMap<String, String>,
+    pub crates: BTreeMap<String, CratePin>,
     /// The wheel's local version; by default it names CUDA, torch and target.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.

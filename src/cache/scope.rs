@@ -13,6 +13,9 @@ pub struct Scope {
     /// Folders for temporary files, beside the build folder; each action knows them for itself.
     #[serde(skip)]
     pub temporary: Vec<PathBuf>,
+    /// Streams out of which tools take leave for threads, which decide nothing.
+    #[serde(skip)]
+    pub tokens: Vec<PathBuf>,
     /// Folders whose content never changes, or changes only with what the key says.
     pub fixed: Vec<PathBuf>,
     /// Folders that belong to the cache itself; each action knows them for itself.
@@ -48,6 +51,7 @@ impl Scope {
     pub(super) fn is_special(&self, path: &Path) -> bool {
         KERNEL.iter().any(|root| path.starts_with(root))
             && path.iter().any(|name| DETOURS.iter().any(|detour| name == *detour))
+            && !self.tokens.iter().any(|stream| stream == path)
     }
 
     /// Whether nothing at this path can change what the key does not know.
@@ -113,6 +117,7 @@ mod tests {
         Scope {
             build: "/b".into(),
             temporary: vec!["/tmp".into()],
+            tokens: Vec::new(),
             fixed: vec!["/store/components".into(), "/b/tools".into()],
             has_fixed_time: true,
             ..Scope::default()

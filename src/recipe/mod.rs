@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Sha256;
 use crate::audit::Waiver;
 use crate::error::{Class, Diagnose};
-use crate::pins::PinRule;
+use crate::pins::{CratePin, PinRule};
 use written::Written;
 
 /// A recipe, resolved for one version and one target. A package without one has the default.
@@ -47,7 +47,7 @@ pub struct Recipe {
     pub pins: Vec<PinRule>,
     /// What becomes of requirements on crates, as `Cargo.toml` writes them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub crates: BTreeMap<String, String>,
+    pub crates: BTreeMap<String, CratePin>,
     /// Globs, each of which some member of the wheel must match.
     pub contract: Vec<String>,
     /// Violations of the audit that may pass.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Origin, Recipe, SourceTree};
 use crate::audit::{self, Waiver};
-use crate::pins::{self, PinRule};
+use crate::pins::{self, CratePin, PinRule};
 use crate::python::pep508;
 use crate::request::Request;
 
@@ -27,7 +27,7 @@ pub(super) struct Written {
     without_rust: bool,
     source: Vec<WrittenTree>,
     pin: Vec<Checked>,
-    crates: BTreeMap<String, String>,
+    crates: BTreeMap<String, CratePin>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
     version: Vec<VersionLayer>,
@@ -47,7 +47,7 @@ struct Layer {
     without_rust: bool,
     source: Vec<WrittenTree>,
     pin: Vec<Checked>,
-    crates: BTreeMap<String, String>,
+    crates: BTreeMap<String, CratePin>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
 }
@@ -75,7 +75,7 @@ struct VersionLayer {
     #[serde(default)]
     pin: Vec<Checked>,
     #[serde(default)]
-    crates: BTreeMap<String, String>,
+    crates: BTreeMap<String, CratePin>,
     #[serde(default)]
     contract: Vec<Glob>,
     #[serde(default)]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::client::{Call, Subject};
@@ -65,6 +65,13 @@ pub(super) struct Plan<'a> {
     front: Option<PathBuf>,
 }
 
+/// The ends of the pipe that cargo's jobserver is, as rustc opens them (the `jobserver` crate).
+fn tokens(flags: &str) -> Vec<PathBuf> {
+    let pipe = flags.split(' ').find_map(|flag| flag.strip_prefix("--jobserver-auth="));
+    let ends = pipe.into_iter().flat_map(|pipe| pipe.split(','));
+    ends.map(|end| Path::new("/dev/fd").join(end)).collect()
+}
+
 /// What became of it.
 pub(super) enum Looked {
     Hit { result: Sha256, saved: Saved, begun: Instant },
@@ -105,10 +112,14 @@ impl<'a> Plan<'a> {
             .environment(environment, call.hidden)
             .finish();
         let temporary = environment.path("TMPDIR").into_iter().chain([PathBuf::from("/tmp")]);
+        // Of crates that others depend on, rustc opens those that the crates name by their hashes; they
+        // are inputs like any other, and what else lies beside them decides nothing.
+        let crates = call.args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("dependency="));
         let scope = Scope {
-            temporary: temporary.collect(),
+            temporary: temporary.chain(crates.map(PathBuf::from)).collect(),
             own: vec![caching.objects.clone(), caching.incoming.clone()],
             server: socket,
+            tokens: tokens(environment.text("CARGO_MAKEFLAGS").unwrap_or_default()),
             has_fixed_time: environment.get("SOURCE_DATE_EPOCH").is_some(),
             ..caching.scope.clone()
         };
@@ -250,6 +261,13 @@ pub(super) fn find(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jobserver_is_known_by_its_pipe() {
+        let flags = "-j --jobserver-fds=6,7 --jobserver-auth=6,7";
+        assert_eq!(tokens(flags), [Path::new("/dev/fd/6"), Path::new("/dev/fd/7")]);
+        assert!(tokens("").is_empty());
+    }
 
     #[test]
     fn every_part_of_the_wrappers_counts() {

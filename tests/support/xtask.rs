@@ -190,9 +190,12 @@ impl Workplace {
         }
         let Ok(entries) = fs_err::read_dir(&self.root) else { return };
         for entry in entries {
-            let lock = self.lock(&entry.unwrap().path());
-            if lock.exists() {
-                fs_err::remove_file(lock).unwrap();
+            let source = entry.unwrap().path();
+            let of_crate = PathBuf::from(format!("the crate {}", source.display()));
+            for lock in [self.lock(&source), self.lock(&of_crate)] {
+                if lock.exists() {
+                    fs_err::remove_file(lock).unwrap();
+                }
             }
         }
         fs_err::remove_dir_all(&self.root).unwrap();
