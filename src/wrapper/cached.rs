@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::client::{Call, Subject};
-use super::install::front_nvcc;
 use super::said::Said;
 use super::{Config, WrapperError};
 use crate::actions::Kind;
@@ -61,8 +60,6 @@ pub(super) struct Plan<'a> {
     caching: &'a Caching,
     scope: Scope,
     key: Sha256,
-    /// The nvcc whose tools have results of their own, where it is nvcc that runs.
-    front: Option<PathBuf>,
 }
 
 /// What became of it.
@@ -86,8 +83,6 @@ impl<'a> Plan<'a> {
             return None;
         }
         let socket = config.socket.clone();
-        let is_nvcc = subject.kind == Kind::CompileCuda && call.tool == config.nvcc();
-        let front = is_nvcc.then(|| front_nvcc(&caching.tracer)).filter(|nvcc| nvcc.exists());
         // Neither the number of jobs nor where the server listens decides anything.
         let config = Config { socket: None, jobs: 0, cache: None, ..config.clone() };
         let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
@@ -105,7 +100,7 @@ impl<'a> Plan<'a> {
             has_fixed_time: environment.get("SOURCE_DATE_EPOCH").is_some(),
             ..caching.scope.clone()
         };
-        Some(Self { caching, scope, key, front })
+        Some(Self { caching, scope, key })
     }
 
     /// Puts the action's results in their places, and repeats what it said, where it is known here
@@ -149,8 +144,8 @@ impl<'a> Plan<'a> {
         // Else the tracer would say it, and not by its name.
         nix::unistd::access(call.tool, nix::unistd::AccessFlags::X_OK)
             .map_err(|errno| fail(errno.into()))?;
-        let tool = self.front.as_deref().unwrap_or(call.tool);
-        let tracee = trace::start(&self.caching.tracer, tool, &call.args, call.hidden);
+        let program = call.program();
+        let tracee = trace::start(&self.caching.tracer, program, &call.args, call.hidden);
         let (tracee, output) = tracee.map_err(fail)?;
         let begun = begun();
         let stdout = Said::listen(output.stdout, io::stdout());
