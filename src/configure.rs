@@ -28,6 +28,7 @@ use crate::python::programs;
 use crate::python::pyproject::BuildSystem;
 use crate::python::shim::ToolProject;
 use crate::recipe::Recipe;
+use crate::request::Request;
 use crate::resolve::Resolved;
 use crate::toolchain::{Toolchain, cmake};
 use crate::torch::sdk::TorchSdk;
@@ -125,6 +126,11 @@ impl BuildFolder {
         self.root.join("crates")
     }
 
+    /// The crates of git repositories.
+    pub fn git_crates(&self) -> PathBuf {
+        self.root.join("git")
+    }
+
     /// cargo's configuration.
     pub fn cargo_home(&self) -> PathBuf {
         self.root.join("cargo")
@@ -167,7 +173,7 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
     let resolved = &fetched.locked.resolved;
     let (toolchain, torch) = (fetched.toolchain, fetched.torch);
     if let Some(rust) = &fetched.locked.rust {
-        rust::prepare(&folder, &rust.crates, &fetched.crates)?;
+        rust::prepare(context, &folder, &rust.crates, &fetched.crates)?;
     }
     let asked = Asked {
         resolved,
@@ -237,6 +243,7 @@ impl Workbench {
             resolved.jobs.get(),
         );
         config.socket = Some(view.inside(&folder.socket()));
+        config.keep_going = resolved.keep_going;
         config.tools.cmake = cmake_of(wheels, &view.inside(&folder.environment()), toolchain)?;
         config.targets =
             wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
@@ -298,6 +305,9 @@ impl Workbench {
         let launch = |invocation: &Invocation| run(context, &sandbox, invocation);
         let mut environment = BuildEnvironment::create(&folder.environment(), parts, &launch)?;
         environment.set(rust);
+        if let Request::Crate { package: Some(package), .. } = &resolved.request {
+            environment.set([(rust::CRATE.to_owned(), package.into())]);
+        }
         let file = view.inside(&toolchain_file).into_os_string();
         environment.set([("CMAKE_TOOLCHAIN_FILE".to_owned(), file)]);
         environment.set(trees.variables());

@@ -18,7 +18,7 @@ impl HandedOver {
     /// What was asked for.
     pub fn of(request: &Request, packaged: &Packaged) -> Result<Self, PackageError> {
         match request {
-            Request::Crate(_) => Self::library(packaged),
+            Request::Crate { .. } => Self::library(packaged),
             _ => {
                 let path = &packaged.path;
                 let bytes = fs_err::read(path)

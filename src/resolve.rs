@@ -31,6 +31,8 @@ pub struct Options {
     pub full_torch: bool,
     /// What becomes of version requirements, over what the recipe says.
     pub pins: Vec<PinRule>,
+    /// What becomes of requirements on crates, over what the recipe says.
+    pub crates: BTreeMap<String, String>,
     /// The wheel's local version.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -41,6 +43,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// How long a build script may print nothing while no compiler runs.
     pub max_silence: MaxSilence,
+    /// Whether files are compiled that do not need one that failed.
+    pub keep_going: bool,
 }
 
 /// How long a build script may print nothing while no compiler runs; `None` for ever.
@@ -96,6 +100,8 @@ pub struct Resolved {
     pub full_torch: bool,
     /// What becomes of version requirements, over what the recipe says.
     pub pins: Vec<PinRule>,
+    /// What becomes of requirements on crates, over what the recipe says.
+    pub crates: BTreeMap<String, String>,
     /// The wheel's local version; by default it names CUDA, torch and target.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -106,6 +112,8 @@ pub struct Resolved {
     pub memory: Option<u64>,
     /// How long a build script may print nothing while no compiler runs; `None` for ever.
     pub max_silence: Option<Duration>,
+    /// Whether files are compiled that do not need one that failed.
+    pub keep_going: bool,
     /// The time of everything that is written.
     pub time: ArchiveTime,
 }
@@ -128,11 +136,13 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         torch,
         full_torch: options.full_torch,
         pins: options.pins.clone(),
+        crates: options.crates.clone(),
         local_version: options.local_version.clone(),
         only: options.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         memory: options.memory,
         max_silence: options.max_silence.0,
+        keep_going: options.keep_going,
         time,
     })
 }

@@ -132,6 +132,22 @@ fn a_setup_script_that_drives_cmake_is_built_with_sources_of_a_recipe_and_in_par
 }
 
 #[test]
+fn other_files_are_compiled_where_one_fails_and_the_build_goes_on() {
+    let by_path = "[[source]]\nname = \"answer\"\npath = \"../../answer\"\n";
+    let drives = Drives::new("cmake-keep-going", by_path);
+    // Whichever comes first to ninja: the other is compiled and linked.
+    for name in ["first", "second"] {
+        let file = drives.source.join(format!("src/{name}.c"));
+        let text = fs_err::read_to_string(&file).unwrap();
+        fs_err::write(&file, format!("{text}#error {name} is broken\n")).unwrap();
+        let run = drives.build(&["--keep-going", "-j1"]);
+        assert_eq!(run.code, Some(9), "{}", run.stderr);
+        fs_err::write(&file, format!("{text}/* {name} is mended */\n")).unwrap();
+        assert_eq!(drives.build(&["-j1"]).product()["ran"], 2, "{name}");
+    }
+}
+
+#[test]
 fn a_commit_comes_from_a_mirror_or_openly_from_elsewhere() {
     let drives = Drives::new("cmake-mirror", BY_COMMIT);
     let mirror = drives.project.join("mirror");

@@ -87,6 +87,7 @@ impl Build {
             torch: None,
             sms: vec![Sm(110)],
             jobs: 3,
+            keep_going: false,
             prefix_map: vec![(self.folder.path().to_owned(), wrapper::CANONICAL_BUILD.into())],
             targets: Selection::default(),
             compile_flags: Vec::new(),

@@ -15,7 +15,7 @@ use crate::artifact::{Artifact, Input};
 use crate::context::Context;
 use crate::error::{Class, Diagnose};
 use crate::lock::{Locked, Source, toolchain_request};
-use crate::pins::{Pin, Plan};
+use crate::pins::{self, Pin, Plan};
 use crate::report::Step;
 use crate::series::{self, Patch};
 use crate::toolchain::Toolchain;
@@ -62,7 +62,13 @@ pub fn fetch(context: &Context, locked: Locked) -> Result<Fetched> {
     let request = toolchain_request(&locked.resolved, &locked.libraries, locked.rust.as_ref());
     let toolchain = context.with_provisioner(|p| p.provision(&request))?;
     let crates = match &locked.rust {
-        Some(rust) => rust::fetch(context, &locked.source, &locked.patches, &rust.crates)?,
+        Some(rust) => {
+            let Locked { source, patches, resolved, recipe, .. } = &locked;
+            rust::fetch(context, &rust.crates, |tree| {
+                let plan = |tree: &Path| pins::for_target(tree, resolved, recipe, &torch);
+                patched_tree(context, source, tree, |_| Ok(patches.clone()), plan).map(drop)
+            })?
+        }
         None => Vec::new(),
     };
     Ok(Fetched { locked, toolchain, torch, wheels, crates })

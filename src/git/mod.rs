@@ -272,6 +272,22 @@ fn mirrors(context: &Context) -> BTreeMap<&str, String> {
     configured.collect()
 }
 
+/// The variables by which a git that another program runs goes to the mirrors too (git-config(1),
+/// "ENVIRONMENT").
+pub(crate) fn mirror_variables(context: &Context) -> Vec<(String, OsString)> {
+    const COUNT: &str = "GIT_CONFIG_COUNT";
+    let before = context.environment.text(COUNT).and_then(|count| count.parse().ok());
+    let before: usize = before.unwrap_or(0);
+    let mirrors = mirrors(context);
+    let mut variables = vec![(COUNT.to_owned(), (before + mirrors.len()).to_string().into())];
+    for (number, (url, at)) in (before..).zip(mirrors) {
+        let key = format!("url.{at}.insteadOf").into();
+        variables.push((format!("GIT_CONFIG_KEY_{number}"), key));
+        variables.push((format!("GIT_CONFIG_VALUE_{number}"), url.into()));
+    }
+    variables
+}
+
 fn tag_ref(name: &str) -> String {
     format!("refs/tags/{name}")
 }

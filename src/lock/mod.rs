@@ -25,6 +25,7 @@ pub use source::{Identity, Source};
 pub use torch::TorchInput;
 pub(crate) use torch::{lock as lock_torch, of_index};
 pub use trees::{LockedTree, TreeError};
+pub(crate) use trees::{commit, elsewhere, is_current_commit};
 
 use crate::Result;
 use crate::artifact::{Artifact, Input, Sha256};
@@ -36,7 +37,7 @@ use crate::recipe::{self, Recipe};
 use crate::report::Event;
 use crate::request::Request;
 use crate::resolve::Resolved;
-use crate::rust::{self, Compiler, RustInputs};
+use crate::rust::{self, Compiler, Crates, RustInputs};
 use crate::series::{self, Patch};
 use crate::target::Target;
 use crate::toolchain;
@@ -184,7 +185,8 @@ fn package(
         // One from before crates were locked lacks them.
         let wanted =
             !recipe.without_rust && rust::is_driven(&resolved.request, &locked.requirement);
-        let whole = locked.rust.is_some() || !wanted;
+        let whole =
+            !wanted || locked.rust.as_ref().is_some_and(|crates| crates.is_current(context));
         let patches = series::lock(context, &locked.source, &locked.identity)?;
         let decides = (recipe.requirements_digest(), series::digest_of(&patches));
         if whole && decides == (locked.recipe, locked.patches) {
@@ -202,7 +204,15 @@ fn package(
         Some(locked) => locked.source,
         None => known_or_looked_up(context, &resolved.request)?,
     };
-    let (locked, recipe, patches) = look_up(context, resolved, torch, source)?;
+    let mut known = None;
+    for before in locks.of_earlier_states(&resolved.request)? {
+        let recipe = find_recipe(context, resolved, &before.identity)?;
+        if recipe.requirements_digest() == before.recipe {
+            known = before.rust;
+            break;
+        }
+    }
+    let (locked, recipe, patches) = look_up(context, resolved, torch, source, known.as_ref())?;
     locks.remember(locked.clone())?;
     Ok((locked, recipe, patches))
 }
@@ -262,7 +272,7 @@ fn libraries(
 pub fn relock(context: &Context, resolved: &Resolved) -> Result<PackageLock> {
     let torch = torch::lock(context, resolved)?;
     let source = source::lock(context, &resolved.request)?;
-    Ok(look_up(context, resolved, &torch, source)?.0)
+    Ok(look_up(context, resolved, &torch, source, None)?.0)
 }
 
 fn look_up(
@@ -270,9 +280,10 @@ fn look_up(
     resolved: &Resolved,
     torch: &TorchInput,
     source: Source,
+    known: Option<&Crates>,
 ) -> Result<(PackageLock, Recipe, Vec<Patch>)> {
     let Discovered { identity, recipe, patches, cuda, wheels, crates } =
-        requirements::discover(context, resolved, &source, torch)?;
+        requirements::discover(context, resolved, &source, torch, known)?;
     let locked = PackageLock {
         request: resolved.request.to_string(),
         recipe: recipe.requirements_digest(),
@@ -319,6 +330,7 @@ pub(crate) fn find_recipe(
     }
     let mut recipe = found.recipe;
     pins::overlay(&mut recipe.pins, resolved.pins.iter().cloned());
+    recipe.crates.extend(resolved.crates.clone());
     Ok(recipe)
 }
 
@@ -377,13 +389,24 @@ struct Inputs<'a> {
     time: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     rust: Option<&'a RustInputs>,
+    /// The member of a workspace that is built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<&'a str>,
 }
 
 impl Locked {
-    /// The package's source, and the trees that its recipe names.
+    /// The package's source, the trees that its recipe names, and the repositories of its crates.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         let trees = self.trees.iter().filter_map(|tree| tree.source.as_ref());
-        std::iter::once(&self.source).chain(trees)
+        let repositories = self.rust.iter().flat_map(|rust| &rust.crates.repositories);
+        std::iter::once(&self.source).chain(trees).chain(repositories.map(|r| &r.source))
+    }
+
+    /// What [`Locked::sources`] has beside the package's own.
+    pub(crate) fn further_sources_mut(&mut self) -> impl Iterator<Item = &mut Source> {
+        let trees = self.trees.iter_mut().filter_map(|tree| tree.source.as_mut());
+        let repositories = self.rust.iter_mut().flat_map(|rust| &mut rust.crates.repositories);
+        trees.chain(repositories.map(|repository| &mut repository.source))
     }
 
     /// The digest of all inputs: equal for builds that give the same bytes.
@@ -406,6 +429,10 @@ impl Locked {
             local_version: local_version.as_deref(),
             time: time.seconds(),
             rust: self.rust.as_ref(),
+            package: match &self.resolved.request {
+                Request::Crate { package, .. } => package.as_deref(),
+                _ => None,
+            },
         };
         Sha256::of(serde_json::to_vec(&inputs).expect("strings and numbers serialise"))
     }
@@ -415,12 +442,13 @@ impl Locked {
     pub fn folder_name(&self) -> String {
         let label = self.source.label();
         let mut folder = self.clone();
-        let trees = folder.trees.iter_mut().filter_map(|tree| tree.source.as_mut());
-        for source in trees.chain([&mut folder.source]) {
+        let forget = |source: &mut Source| {
             if let Source::Folder { digest, .. } = source {
                 *digest = Sha256::of([]);
             }
-        }
+        };
+        forget(&mut folder.source);
+        folder.further_sources_mut().for_each(forget);
         // What is only asked of the wheel, and which targets are built, compiles nothing anew.
         folder.resolved.only.clear();
         folder.recipe.leave_out.clear();

@@ -103,6 +103,14 @@ impl PackageLocks {
         Ok(found)
     }
 
+    /// The store's locks of a request, whatever became of its source.
+    pub(super) fn of_earlier_states(
+        &self,
+        request: &Request,
+    ) -> Result<Vec<PackageLock>, LockError> {
+        Ok(read(&self.path(&request.to_string()))?.package)
+    }
+
     /// Remembers a lock in the store, beside those of the same source with another recipe
     /// or other patches.
     pub(crate) fn remember(&self, locked: PackageLock) -> Result<(), LockError> {

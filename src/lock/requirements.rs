@@ -53,12 +53,14 @@ pub(super) struct Discovered {
     pub(super) crates: Option<Crates>,
 }
 
-/// Resolves both kinds, with a build environment made for the purpose.
+/// Resolves both kinds, with a build environment made for the purpose. `known` are the crates of an
+/// earlier state of the source.
 pub(super) fn discover(
     context: &Context,
     resolved: &Resolved,
     source: &Source,
     torch: &TorchInput,
+    known: Option<&Crates>,
 ) -> Result<Discovered> {
     // First what may be refused, then what takes long.
     let torch = torch_sdk(context, &resolved.target, torch)?;
@@ -66,7 +68,7 @@ pub(super) fn discover(
     fs_err::create_dir_all(&builds).map_err(LockError::Io)?;
     let scratch = tempfile::Builder::new().prefix(".lock-").tempdir_in(builds);
     let scratch = scratch.map_err(LockError::Io)?;
-    let requirements = discover_in(context, resolved, source, &torch, scratch.path());
+    let requirements = discover_in(context, resolved, source, &torch, known, scratch.path());
     if requirements.is_err() {
         keep_log(scratch).map_err(LockError::Io)?;
     }
@@ -122,6 +124,7 @@ fn discover_in(
     resolved: &Resolved,
     source: &Source,
     torch: &TorchSdk,
+    known: Option<&Crates>,
     scratch: &Path,
 ) -> Result<Discovered> {
     let folder = BuildFolder::new(scratch);
@@ -151,7 +154,12 @@ fn discover_in(
     let wheels = resolver.discover(&project.build_system, &recipe, &folder)?;
     drop(step);
     let wanted = !recipe.without_rust && rust::is_driven(&resolved.request, &wheels);
-    let crates = wanted.then(|| rust::lock(context, &folder.source()));
+    let asked = rust::Asked {
+        pins: &recipe.crates,
+        changed: !patches.is_empty() || !recipe.crates.is_empty(),
+        known: known.map(|crates| &crates.cargo_locks),
+    };
+    let crates = wanted.then(|| rust::lock(context, &folder, asked));
     Ok(Discovered { identity, recipe, patches, cuda, wheels, crates: crates.transpose()? })
 }
 

@@ -56,6 +56,16 @@ fn plain(name: &str) -> String {
 }
 
 impl Source {
+    /// The digest of what it holds.
+    pub fn digest(&self) -> Sha256 {
+        match self {
+            Self::Index(Artifact { sha256: digest, .. })
+            | Self::Archive { sha256: digest, .. }
+            | Self::Folder { digest, .. }
+            | Self::Git { digest, .. } => *digest,
+        }
+    }
+
     /// What a person calls it: `causal-conv1d-1.7.0`, `my-checkout`.
     pub fn label(&self) -> String {
         match self {
@@ -113,7 +123,7 @@ pub(super) fn lock(context: &Context, request: &Request) -> Result<Source> {
             Ok(Source::Index(pypi.artifact(&project, &choice)?))
         }
         Request::Archive(path) => of_archive(path),
-        Request::Folder(path) | Request::Crate(path) => {
+        Request::Folder(path) | Request::Crate { folder: path, .. } => {
             let digest = tree_digest(path).map_err(LockError::Io)?;
             Ok(Source::Folder { path: path.clone(), digest })
         }

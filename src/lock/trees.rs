@@ -68,18 +68,42 @@ impl Diagnose for TreeError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing { git: Some(git), source, .. } => {
-                let own = source.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
-                Some(format!(
-                    "{own}`crosswheel.toml` can name a mirror or clone that has it, \
-                     `[sources.\"{git}\"]` with `git = \"…\"`, another `commit` of it, or a folder \
-                     with `path = \"…\"`"
-                ))
-            }
+            Self::Missing { git: Some(git), source, .. } => Some(elsewhere(git, source.hint())),
             Self::Missing { source, .. } => source.hint(),
             Self::NoFolder { .. } => Some("correct `folder` in the recipe".to_owned()),
         }
     }
+}
+
+/// What helps where a repository cannot be had, after what its own error says.
+pub(crate) fn elsewhere(git: &str, own: Option<String>) -> String {
+    let own = own.map(|hint| format!("{hint}; ")).unwrap_or_default();
+    format!(
+        "{own}`crosswheel.toml` can name a mirror or clone that has it, `[sources.\"{git}\"]` with \
+         `git = \"…\"`, another `commit` of it, or a folder with `path = \"…\"`"
+    )
+}
+
+/// Locks a commit of a repository; beside it, what the configuration has in its place.
+pub(crate) fn commit(
+    context: &Context,
+    git: &str,
+    commit: &str,
+) -> Result<(Source, Option<String>)> {
+    let (text, instead) = of_commit(context, git, commit);
+    let request = Request::parse(&text, context.project.root()).map_err(crate::Error::from)?;
+    Ok((source::lock(context, &request)?, instead))
+}
+
+/// Whether a commit of a repository is still what the configuration says, and can be had.
+pub(crate) fn is_current_commit(
+    context: &Context,
+    git: &str,
+    commit: &str,
+    instead: &Option<String>,
+    source: &Source,
+) -> bool {
+    of_commit(context, git, commit).1 == *instead && is_there(context, source)
 }
 
 /// Locks the trees of a recipe. What was locked before, and is what is wanted still, stays.
@@ -93,7 +117,11 @@ pub(super) fn lock(
     let lock = |wanted: &SourceTree| {
         let (request, instead) = text(context, wanted);
         let same = |tree: &&LockedTree| tree.wanted == *wanted && tree.instead == instead;
-        if let Some(tree) = known.iter().find(same).filter(|tree| is_there(context, tree)) {
+        if let Some(tree) = known
+            .iter()
+            .find(same)
+            .filter(|tree| tree.source.as_ref().is_none_or(|source| is_there(context, source)))
+        {
             return Ok(tree.clone());
         }
         let lock = |text: String| {
@@ -115,35 +143,43 @@ fn missing(wanted: &SourceTree, source: crate::Error) -> crate::Error {
 }
 
 /// Whether a tree can still be had as it was locked: of folders, where it lies or in the store.
-fn is_there(context: &Context, tree: &LockedTree) -> bool {
-    match &tree.source {
-        None => true,
-        Some(Source::Folder { path, digest }) if !path.exists() => {
-            context.store.tree(digest).is_dir()
-        }
-        Some(source) => is_current(source).unwrap_or(false),
+fn is_there(context: &Context, source: &Source) -> bool {
+    match source {
+        Source::Folder { path, digest } if !path.exists() => context.store.tree(digest).is_dir(),
+        source => is_current(source).unwrap_or(false),
     }
 }
 
 /// What is asked for, as a request, and the same where it is another than the recipe's. Of paths
 /// nothing is resolved: they may be those of the machine that wrote a bundle.
 fn text(context: &Context, wanted: &SourceTree) -> (Option<String>, Option<String>) {
-    // With a slash it is a path, whatever its name is.
-    let folder = |path: &Path| format!("{}/", path.display());
     match &wanted.origin {
         Origin::Empty { .. } => (None, None),
         Origin::Pypi { pypi } => (Some(pypi.clone()), None),
         Origin::Path { path } => (Some(folder(path)), None),
-        Origin::Git { git, commit } => match context.config.sources.get(git) {
-            Some(Substitute { path: Some(path), .. }) => {
-                let path = context.project.root().join(path);
-                (Some(folder(&path)), Some(path.display().to_string()))
-            }
-            Some(Substitute { commit: Some(other), .. }) if other != commit => {
-                let text = format!("git+{git}@{other}");
-                (Some(text.clone()), Some(text))
-            }
-            _ => (Some(format!("git+{git}@{commit}")), None),
-        },
+        Origin::Git { git, commit } => {
+            let (text, instead) = of_commit(context, git, commit);
+            (Some(text), instead)
+        }
+    }
+}
+
+/// A folder as a request: with a slash it is a path, whatever its name is.
+fn folder(path: &Path) -> String {
+    format!("{}/", path.display())
+}
+
+/// The same of a commit of a repository.
+fn of_commit(context: &Context, git: &str, commit: &str) -> (String, Option<String>) {
+    match context.config.sources.get(git) {
+        Some(Substitute { path: Some(path), .. }) => {
+            let path = context.project.root().join(path);
+            (folder(&path), Some(path.display().to_string()))
+        }
+        Some(Substitute { commit: Some(other), .. }) if other != commit => {
+            let text = format!("git+{git}@{other}");
+            (text.clone(), Some(text))
+        }
+        _ => (format!("git+{git}@{commit}"), None),
     }
 }

@@ -17,6 +17,12 @@ pub enum PinError {
         /// The package.
         name: String,
     },
+    /// A rule on a crate that is required nowhere, or only by others.
+    #[error("the source's manifests require the crate `{name}` nowhere")]
+    UnmatchedCrate {
+        /// The crate.
+        name: String,
+    },
     /// A literal that is not there as often as a recipe says.
     #[error(
         "the pattern for `{name}` matches {} times in `{file}`, and {expected} are expected{}",
@@ -83,6 +89,7 @@ impl Diagnose for PinError {
         match self {
             Self::Refused { .. } | Self::Version { .. } => Class::Torch,
             Self::Unmatched { .. }
+            | Self::UnmatchedCrate { .. }
             | Self::Matches { .. }
             | Self::Literal { .. }
             | Self::NoFile { .. }
@@ -99,6 +106,10 @@ impl Diagnose for PinError {
             Self::Unmatched { .. } => {
                 "see `cargo xtask pins` for what it pins, and mind the name's spelling".to_owned()
             }
+            Self::UnmatchedCrate { name } => format!(
+                "mind its spelling; one that only other crates require can have one version, such as \
+                 `{name}==1.2.3`"
+            ),
             Self::Matches { .. } | Self::Literal { .. } | Self::NoFile { .. } => {
                 "look at the lines, and change the recipe's pattern, or bind it to the versions that it fits with `[[version]]`".to_owned()
             }

@@ -7,6 +7,7 @@
 
 mod abi;
 mod apart;
+mod crates;
 mod diff;
 mod error;
 mod fields;
@@ -30,6 +31,8 @@ use pep508_rs::PackageName;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use apart::cuda_major;
+pub(crate) use crates::exact;
+pub use crates::parse_crate;
 pub use diff::unified;
 pub use error::PinError;
 pub use literal::LiteralRule;

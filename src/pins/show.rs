@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::wheel::python_pair;
-use super::{Plan, Setting, TargetTorch, plan, unified};
+use super::{Plan, Setting, TargetTorch, crates, plan, unified};
 use crate::Result;
 use crate::context::Context;
 use crate::fetch::{source_tree, torch_sdk, torch_version};
@@ -34,7 +34,11 @@ fn for_torch(
     torch: &TargetTorch,
 ) -> Result<Plan> {
     let markers = markers(resolved.target.arch, python_pair(&resolved.python)?)?;
-    Ok(plan(tree, &Setting { torch, rules: &recipe.pins, markers: &markers })?)
+    let mut plan = plan(tree, &Setting { torch, rules: &recipe.pins, markers: &markers })?;
+    let crates = crates::plan(tree, &recipe.crates)?;
+    plan.pins.extend(crates.pins);
+    plan.files.extend(crates.files);
+    Ok(plan)
 }
 
 /// What a request pins.

@@ -119,13 +119,13 @@ impl Project {
     /// Reads a source tree as what was asked for: a project, or a crate.
     pub fn of(request: &Request, tree: &Path) -> Result<Self, ProjectError> {
         match request {
-            Request::Crate(_) => Self::read_crate(tree),
+            Request::Crate { package, .. } => Self::read_crate(tree, package.as_deref()),
             _ => Self::read(tree),
         }
     }
 
     /// A crate is built by a backend of crosswheel's own.
-    fn read_crate(tree: &Path) -> Result<Self, ProjectError> {
+    fn read_crate(tree: &Path, member: Option<&str>) -> Result<Self, ProjectError> {
         let path = tree.join("Cargo.toml");
         let text = fs_err::read_to_string(&path)?;
         let CargoToml { package } = toml::from_str(&text)
@@ -137,8 +137,8 @@ impl Project {
                 backend: format!("{}.cargo", super::shim::PACKAGE),
                 backend_path: Vec::new(),
             },
-            name: text("name"),
-            version: text("version"),
+            name: member.map(str::to_owned).or(text("name")),
+            version: text("version").filter(|_| member.is_none()),
         })
     }
 

@@ -45,6 +45,9 @@ pub struct Recipe {
     /// What becomes of version requirements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pins: Vec<PinRule>,
+    /// What becomes of requirements on crates, as `Cargo.toml` writes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub crates: BTreeMap<String, String>,
     /// Globs, each of which some member of the wheel must match.
     pub contract: Vec<String>,
     /// Violations of the audit that may pass.
@@ -100,13 +103,14 @@ impl Recipe {
     /// The digest of what decides the build requirements: a backend may ask for others in another
     /// environment. `None` where the recipe says nothing of either.
     pub fn requirements_digest(&self) -> Option<Sha256> {
-        let Self { environment, requires, pins, .. } = self;
-        if environment.is_empty() && requires.is_empty() && pins.is_empty() {
+        let Self { environment, requires, pins, crates, .. } = self;
+        if environment.is_empty() && requires.is_empty() && pins.is_empty() && crates.is_empty() {
             return None;
         }
-        let bytes = match pins.is_empty() {
-            true => serde_json::to_vec(&(environment, requires)),
-            false => serde_json::to_vec(&(environment, requires, pins)),
+        let bytes = match (pins.is_empty(), crates.is_empty()) {
+            (true, true) => serde_json::to_vec(&(environment, requires)),
+            (false, true) => serde_json::to_vec(&(environment, requires, pins)),
+            (_, false) => serde_json::to_vec(&(environment, requires, pins, crates)),
         };
         Some(Sha256::of(bytes.expect("strings serialise")))
     }

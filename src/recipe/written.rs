@@ -27,6 +27,7 @@ pub(super) struct Written {
     without_rust: bool,
     source: Vec<WrittenTree>,
     pin: Vec<Checked>,
+    crates: BTreeMap<String, String>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
     version: Vec<VersionLayer>,
@@ -46,6 +47,7 @@ struct Layer {
     without_rust: bool,
     source: Vec<WrittenTree>,
     pin: Vec<Checked>,
+    crates: BTreeMap<String, String>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
 }
@@ -72,6 +74,8 @@ struct VersionLayer {
     source: Vec<WrittenTree>,
     #[serde(default)]
     pin: Vec<Checked>,
+    #[serde(default)]
+    crates: BTreeMap<String, String>,
     #[serde(default)]
     contract: Vec<Glob>,
     #[serde(default)]
@@ -124,6 +128,7 @@ macro_rules! layer_from {
                     without_rust: layer.without_rust,
                     source: layer.source,
                     pin: layer.pin,
+                    crates: layer.crates,
                     contract: layer.contract,
                     waivers: layer.waivers,
                 }
@@ -139,7 +144,7 @@ impl Layer {
     /// Variables, and sources of one name, win over earlier ones; lists add up.
     fn lay_over(self, recipe: &mut Recipe) {
         let Self { environment, requires, cuda, cmake, leave_out, .. } = self;
-        let Self { without_rust, source, pin, contract, waivers, .. } = self;
+        let Self { without_rust, source, pin, crates, contract, waivers, .. } = self;
         recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
         recipe.requires.extend(requires.iter().map(ToString::to_string));
         recipe.cuda.extend(cuda);
@@ -151,6 +156,7 @@ impl Layer {
             recipe.sources.push(tree);
         }
         pins::overlay(&mut recipe.pins, pin.into_iter().map(|pin| pin.0));
+        recipe.crates.extend(crates);
         recipe.contract.extend(contract.into_iter().map(|glob| glob.0));
         recipe.waivers.extend(waivers.into_iter().map(Waiver::from));
     }

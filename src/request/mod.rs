@@ -28,7 +28,12 @@ pub enum Request {
     /// A source tree on disk, which is copied and never written to.
     Folder(PathBuf),
     /// A crate on disk, of which the shared library is wanted.
-    Crate(PathBuf),
+    Crate {
+        /// The folder of the crate, or of the workspace that it is a member of.
+        folder: PathBuf,
+        /// The member, where it is one.
+        package: Option<String>,
+    },
     /// A commit of a git repository.
     Git(GitRequest),
 }
@@ -71,16 +76,6 @@ impl Request {
         Ok(Self::Index { name: requirement.name.to_string(), version })
     }
 
-    /// The crate in a folder; a relative path is relative to `current_dir`.
-    pub fn of_crate(path: &Path, current_dir: &Path) -> Result<Self, RequestError> {
-        let manifest = current_dir.join(path).join("Cargo.toml");
-        let folder = fs_err::canonicalize(current_dir.join(path));
-        match folder {
-            Ok(folder) if manifest.is_file() => Ok(Self::Crate(folder)),
-            _ => Err(RequestError::NoCrate { path: path.to_owned() }),
-        }
-    }
-
     fn parse_path(text: &str, path: &Path, is_archive: bool) -> Result<Self, RequestError> {
         let missing = || RequestError::NoSuchPath { text: text.to_owned() };
         // However it is spelt, it is the same build.
@@ -99,7 +94,10 @@ impl fmt::Display for Request {
             Self::Index { name, version: None } => f.write_str(name),
             Self::Index { name, version: Some(version) } => write!(f, "{name}=={version}"),
             Self::Archive(path) | Self::Folder(path) => path.display().fmt(f),
-            Self::Crate(path) => write!(f, "the crate {}", path.display()),
+            Self::Crate { folder, package: None } => write!(f, "the crate {}", folder.display()),
+            Self::Crate { folder, package: Some(package) } => {
+                write!(f, "the crate {package} of {}", folder.display())
+            }
             Self::Git(git) => git.fmt(f),
         }
     }
@@ -161,12 +159,6 @@ pub enum RequestError {
         /// Why.
         source: std::io::Error,
     },
-    /// A path without a `Cargo.toml`.
-    #[error("there is no crate at `{path}`")]
-    NoCrate {
-        /// As written.
-        path: PathBuf,
-    },
     /// A path with nothing buildable at it.
     #[error("there is no folder or sdist at `{text}`")]
     NoSuchPath {
@@ -178,7 +170,7 @@ pub enum RequestError {
 impl Diagnose for RequestError {
     fn class(&self) -> Class {
         match self {
-            Self::NoSuchPath { .. } | Self::NoCrate { .. } => Class::Request,
+            Self::NoSuchPath { .. } => Class::Request,
             Self::InFile { source, .. } => source.class(),
             Self::File { .. } => Class::Io,
             Self::Malformed { .. }
@@ -192,11 +184,6 @@ impl Diagnose for RequestError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoCrate { .. } => {
-                "name the folder in which its `Cargo.toml` lies; of a member of a workspace, that \
-                 of the workspace"
-                    .to_owned()
-            }
             Self::InFile { source, .. } => return source.hint(),
             Self::File { .. } | Self::Cycle(_) => return None,
             Self::Marker { .. } => "leave the marker out: what is asked for is built".into(),

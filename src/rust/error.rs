@@ -15,8 +15,11 @@ pub enum RustError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
-    /// A crate from a git repository or another place without checksums.
-    #[error("`{krate}` of `{path}` comes from `{source_url}`, which is no registry of crates")]
+    /// A crate from neither a registry nor a repository.
+    #[error(
+        "`{krate}` of `{path}` comes from `{source_url}`, which is neither a registry of crates nor \
+         a git repository"
+    )]
     NoRegistry {
         /// Name and version.
         krate: String,
@@ -25,15 +28,25 @@ pub enum RustError {
         /// The file, in the source tree.
         path: PathBuf,
     },
-    /// Crates of two registries.
-    #[error("`{krate}` of `{path}` comes from a second registry, `{source_url}`")]
-    SecondRegistry {
-        /// Name and version.
+    /// A git repository that crates come from cannot be had.
+    #[error("the git repository `{url}` of the crates `{}` cannot be had", crates.join("`, `"))]
+    Repository {
+        /// The crates.
+        crates: Vec<String>,
+        /// What git clones.
+        url: String,
+        /// Why.
+        source: Box<crate::Error>,
+    },
+    /// A repository without the crate that is taken from it.
+    #[error("`{repository}` has no crate `{krate}`; it has `{}`", known.join("`, `"))]
+    NoSuchCrate {
+        /// The crate.
         krate: String,
-        /// As cargo writes it.
-        source_url: String,
-        /// The file, in the source tree.
-        path: PathBuf,
+        /// As `Cargo.lock` names it, or what `crosswheel.toml` has in its place.
+        repository: String,
+        /// What it has.
+        known: Vec<String>,
     },
     /// A lock file of a form from before checksums stood beside the crates.
     #[error("`{krate}` of `{path}` has no checksum")]
@@ -41,6 +54,12 @@ pub enum RustError {
         /// Name and version.
         krate: String,
         /// The file, in the source tree.
+        path: PathBuf,
+    },
+    /// A path without a `Cargo.toml`.
+    #[error("there is no crate at `{path}`")]
+    NoCrate {
+        /// As written.
         path: PathBuf,
     },
     /// A source with a backend for Rust and no crate.
@@ -132,9 +151,11 @@ impl Diagnose for RustError {
     fn class(&self) -> Class {
         match self {
             Self::Malformed { .. } | Self::NoManifest => Class::Request,
-            Self::NoRegistry { .. } | Self::SecondRegistry { .. } | Self::NoChecksum { .. } => {
-                Class::Request
-            }
+            Self::NoRegistry { .. }
+            | Self::NoChecksum { .. }
+            | Self::NoSuchCrate { .. }
+            | Self::NoCrate { .. } => Class::Request,
+            Self::Repository { source, .. } => source.class(),
             Self::NoCargo | Self::NoLinker => Class::Toolchain,
             Self::Cargo { trouble, .. } => match trouble {
                 Trouble::Network => Class::Network,
@@ -155,10 +176,13 @@ impl Diagnose for RustError {
                 "build from a folder that has the crate in it, as a `path` dependency, or that \
                  takes it from the registry"
             }
-            Self::SecondRegistry { .. } => {
-                "a mirror of both stands for one registry: `[source]` of cargo's configuration \
-                 names it"
+            Self::Repository { url, source, .. } => {
+                return Some(crate::lock::elsewhere(url, source.hint()));
             }
+            Self::NoSuchCrate { .. } => {
+                "`[sources]` of `crosswheel.toml` has something else in the place of the repository"
+            }
+            Self::NoCrate { .. } => "name the folder in which its `Cargo.toml` lies",
             Self::NoManifest => return None,
             Self::NoCargo => "install Rust: crosswheel itself is built with it",
             Self::NoLinker => "install a C compiler, such as Debian's `gcc`",

@@ -13,7 +13,10 @@ pub(crate) fn hint<'a>(lines: impl IntoIterator<Item = &'a String> + Clone) -> O
          a build makes by running its own programs has to come with the source";
     const UNLOCKED: &str = "only the crates of the manifests that `pyproject.toml` names, or of the \
          one at the top of the source, are locked: `manifest-path` of `[tool.maturin]` names another";
-    const HINTS: [(&str, &[&str]); 4] = [
+    const PERL: &str = "a crate builds OpenSSL, for which the machine needs Perl: install it, as Debian's \
+         package `perl`";
+    const HINTS: [(&str, &[&str]); 5] = [
+        (PERL, &["Command 'perl' not found"]),
         (NEWER, &["is not supported by the following package", "requires rustc "]),
         (FOREIGN, &["Exec format error"]),
         (
@@ -49,6 +52,10 @@ mod tests {
             ("  = note: /x/ld: cannot find -lnuma: No such file or directory", "`vendored`"),
             ("  The system library `libudev` required by crate `x` was not found.", "`vendored`"),
             ("message: \"Exec format error\" }", "for the target"),
+            (
+                "  configuring OpenSSL build: Command 'perl' not found. Is perl installed?",
+                "package `perl`",
+            ),
             ("error: no matching package named `libc` found", "manifest-path"),
         ] {
             let hint = hint(&[line.to_owned()]).unwrap_or_default();

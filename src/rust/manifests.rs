@@ -69,6 +69,13 @@ pub(super) fn find(tree: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     }
 }
 
+/// The name of the crate of a manifest, where it is of one.
+pub(super) fn package(manifest: &Path) -> std::io::Result<Option<String>> {
+    let manifest = fs_err::read_to_string(manifest)?.parse::<toml::Table>().unwrap_or_default();
+    let name = manifest.get("package").and_then(|package| package.get("name"));
+    Ok(name.and_then(|name| name.as_str()).map(str::to_owned))
+}
+
 fn topmost(tree: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut entries = WalkDir::new(tree).sort_by_file_name().into_iter();

@@ -11,6 +11,9 @@ use crate::python::programs::write_script;
 use crate::toolchain::Toolchain;
 use crate::wrapper::Installed;
 
+/// The machine's interpreter that builds OpenSSL (its `INSTALL.md`, "Prerequisites"), for crates that
+/// bring it along.
+const PERL: &str = "perl";
 /// The real cargo.
 pub(super) const CARGO: &str = "cargo";
 /// The machine's C compiler driver, which links what runs here.
@@ -33,7 +36,11 @@ pub fn install(
     let cc = find(context, &["cc", "gcc", "clang"]).ok_or(RustError::NoLinker)?;
     // Where there is none, what needs it says so.
     let cxx = find(context, &["c++", "g++", "clang++"]).unwrap_or_else(|| "c++".into());
+    let perl = find(context, &[PERL]);
     let place = || {
+        if let Some(perl) = &perl {
+            fs_err::os::unix::fs::symlink(perl, tools.folder.join(PERL))?;
+        }
         let link = tools.folder.join(CARGO);
         fs_err::os::unix::fs::symlink(view.inside(&rust.cargo()), link)?;
         for (name, program) in [(BUILD_CC, &cc), (BUILD_CXX, &cxx)] {

@@ -18,7 +18,7 @@ use crate::package::ArchiveTime;
 use crate::patch::tree_digest;
 use crate::request::{GitRequest, Request};
 use crate::resolve::Resolved;
-use crate::rust::{Compiler, RustInputs};
+use crate::rust::{self, Compiler, RustInputs};
 use crate::series::{self, Patch};
 use crate::target::Arch;
 use crate::torch::lock::TorchLock;
@@ -84,7 +84,7 @@ pub fn locked(context: &Context, record: &Record, options: &Options) -> Result<L
         changed.extend(Changed::of(all, record.inputs, Some(locked.digest())));
     }
     changed.extend(place_source(&mut locked.source, options)?);
-    for source in locked.trees.iter_mut().filter_map(|tree| tree.source.as_mut()) {
+    for source in locked.further_sources_mut() {
         // Of a folder on another machine a bundle may have brought the files.
         let bundled = matches!(source, Source::Folder { path, digest }
             if !path.exists() && context.store.tree(digest).is_dir());
@@ -115,11 +115,13 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         full_torch: matches!(resolution.torch, TorchInput::Whole(_)),
         // The recorded recipe has them.
         pins: Vec::new(),
+        crates: BTreeMap::new(),
         local_version: resolution.local_version.clone(),
         only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         memory: None,
         max_silence: options.max_silence.unwrap_or_default().0,
+        keep_going: false,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
     };
     let rust = resolution.rust.clone().map(|rust| placed(context, rust, record.target.arch));
@@ -169,7 +171,10 @@ fn request(record: &Record) -> Result<Request, VerifyError> {
             Request::Index { name: artifact.name.clone(), version }
         }
         Source::Archive { path, .. } => Request::Archive(path.clone()),
-        Source::Folder { path, .. } if is_library => Request::Crate(path.clone()),
+        Source::Folder { path, .. } if is_library => Request::Crate {
+            folder: path.clone(),
+            package: record.environment.get(rust::CRATE).cloned(),
+        },
         Source::Folder { path, .. } => Request::Folder(path.clone()),
         Source::Git { url, commit, .. } => {
             Request::Git(GitRequest { url: url.clone(), reference: commit.clone() })

@@ -1,5 +1,6 @@
 //! A manifest as `verify` reads it: the parts from which a build is repeated.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -49,6 +50,9 @@ pub struct Record {
     pub toolchain: Vec<RecordedFile>,
     /// The wheels of the build environment.
     pub build_requirements: Vec<Artifact>,
+    /// The environment variables of the build's processes.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     /// How the first build was kept apart.
     pub isolation: Isolation,
     /// Its compiler calls.

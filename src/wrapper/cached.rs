@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::client::{Call, Subject};
 use super::said::Said;
-use super::{Config, WrapperError};
+use super::{Config, Selection, WrapperError};
 use crate::actions::Kind;
 use crate::actions::protocol::{Finish, Request};
 use crate::artifact::Sha256;
@@ -83,8 +83,15 @@ impl<'a> Plan<'a> {
             return None;
         }
         let socket = config.socket.clone();
-        // Neither the number of jobs nor where the server listens decides anything.
-        let config = Config { socket: None, jobs: 0, cache: None, ..config.clone() };
+        // What is built besides, how much of it at once, and who listens, decides nothing.
+        let config = Config {
+            socket: None,
+            jobs: 0,
+            keep_going: false,
+            targets: Selection::default(),
+            cache: None,
+            ..config.clone()
+        };
         let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
         let key = KeyBuilder::new("action", &caching.aliases.to_common())
             .part(SOURCES.concat().into_bytes())

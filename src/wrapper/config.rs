@@ -37,6 +37,8 @@ pub struct Config {
     pub sms: Vec<Sm>,
     /// How many tools run at once.
     pub jobs: usize,
+    /// Whether ninja goes on with what does not need an action that failed.
+    pub keep_going: bool,
     /// Paths and what stands for them in outputs and records, the most special first.
     pub prefix_map: Vec<(PathBuf, PathBuf)>,
     /// What is built of a CMake project.
@@ -159,6 +161,7 @@ impl Config {
             binutils: Some(toolchain.binutils.clone()),
             sms: toolchain.target.sm.clone(),
             jobs,
+            keep_going: false,
             prefix_map: prefix_map(toolchain, build, store, &torch.root),
             targets: Selection::default(),
             compile_flags: Vec::new(),
@@ -236,6 +239,7 @@ pub(super) mod tests {
             sms: vec![Sm(110)],
             targets: Selection::default(),
             jobs: 2,
+            keep_going: false,
             prefix_map: vec![
                 ("/real/build".into(), CANONICAL_BUILD.into()),
                 ("/real/store".into(), CANONICAL_STORE.into()),

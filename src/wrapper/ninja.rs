@@ -49,6 +49,9 @@ pub(super) fn run(
             tie = Some(die_with(stream));
         }
         args.insert(0, format!("-j{jobs}").into());
+        if config.keep_going {
+            args.insert(0, "-k0".into());
+        }
     }
     let handle = start_inheriting(ninja, &args, &[]).map_err(fail)?;
     let status = handle.wait().map_err(fail)?.status;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crosswheel::cache::Limit;
-use crosswheel::pins::PinRule;
+use crosswheel::pins::{self, PinRule};
 use crosswheel::report::Event;
 use crosswheel::request::Request;
 use crosswheel::resolve::{DEFAULT_TARGET, Options};
@@ -82,6 +82,10 @@ pub struct Selection {
     /// `compatible`, `drop`, or a specifier; may be repeated
     #[arg(long = "pin", value_name = "NAME=SPEC", value_parser = PinRule::parse)]
     pins: Vec<PinRule>,
+    /// What a requirement on a crate becomes, as `Cargo.toml` would have it: `pyo3=0.29`; may be
+    /// repeated
+    #[arg(long = "pin-crate", value_name = "NAME=REQ", value_parser = pins::parse_crate)]
+    crates: Vec<(String, String)>,
     /// Fetch the whole torch wheel and link against its libraries
     #[arg(long)]
     full_torch: bool,
@@ -130,6 +134,7 @@ impl Selection {
                         arch: self.arch.clone(),
                         torch: torch.cloned(),
                         pins: self.pins.clone(),
+                        crates: self.crates.iter().cloned().collect(),
                         full_torch: self.full_torch,
                         local_version: self.local_version.clone(),
                         only: self.only.clone(),

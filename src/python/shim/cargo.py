@@ -31,6 +31,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 def _build():
     """Builds the crate of the working folder; returns its package and its one shared library."""
     command = ["cargo", "build", "--release", "--locked"]
+    if "CROSSWHEEL_CRATE" in os.environ:
+        command += ["--package", os.environ["CROSSWHEEL_CRATE"]]
     messages = _cargo(command + ["--message-format", "json-render-diagnostics"])
     packages = _cargo(["cargo", "metadata", "--no-deps", "--format-version", "1"])[0]["packages"]
     by_manifest = {package["manifest_path"]: package for package in packages}
@@ -43,7 +45,7 @@ def _build():
         sys.exit('no crate makes a shared library: `crate-type = ["cdylib"]` of `[lib]` does')
     if len(libraries) > 1:
         names = ", ".join(f"`{package['name']}`" for package, _ in libraries)
-        sys.exit(f"several crates make a shared library ({names}): `default-members` chooses one")
+        sys.exit(f"several crates make a shared library ({names}): `--package` chooses one")
     return libraries[0]
 
 

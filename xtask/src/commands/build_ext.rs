@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use crosswheel::outputs::Outputs;
 use crosswheel::pipeline;
-use crosswheel::request::Request;
+use crosswheel::rust;
 
 use super::common::{Format, Session, SessionArgs};
 use crate::products;
@@ -14,8 +14,11 @@ use crate::selection::Selection;
 /// Which crate, and for which machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of a crate or workspace that makes a cdylib
+    /// The folder of a crate that makes a cdylib, or of its workspace
     path: PathBuf,
+    /// Of a workspace, the member that is built
+    #[arg(long, short, value_name = "NAME")]
+    package: Option<String>,
     #[command(flatten)]
     selection: Selection,
     /// Where the library and its manifest go, in a folder named after the target
@@ -32,8 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
     let context = &session.context;
     let out = context.environment.current_dir().join(&args.out);
-    let request = Request::of_crate(&args.path, context.environment.current_dir());
-    let request = request.map_err(crosswheel::Error::from)?;
+    let request = rust::request(context, &args.path, args.package.as_deref())?;
     let mut built = Vec::new();
     for (request, options) in args.selection.of(&session, vec![request]) {
         let failed = || format!("{} could not be built", args.path.display());

@@ -33,7 +33,7 @@ pub struct Args {
     /// or never [default: 30m]
     #[arg(long, value_name = "TIME")]
     max_silence: Option<MaxSilence>,
-    /// Go on with the other wheels when one cannot be built
+    /// Go on with the other files and wheels when one cannot be built
     #[arg(long)]
     keep_going: bool,
     /// Say what would be downloaded and built, and how long it would take; build nothing
@@ -52,6 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mut builds = args.selection.builds(&session, &args.requests)?;
     for (_, options) in &mut builds {
         options.max_silence = args.max_silence.unwrap_or_default();
+        options.keep_going = args.keep_going;
     }
     let mut run = Run { session: &session, keep_going: args.keep_going, failures: Vec::new() };
     let mut outputs = Outputs::default();

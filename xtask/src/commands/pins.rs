@@ -24,6 +24,10 @@ pub struct Args {
     /// `drop`, or a specifier; may be repeated
     #[arg(long = "pin", value_name = "NAME=SPEC", value_parser = PinRule::parse)]
     pins: Vec<PinRule>,
+    /// What a requirement on a crate becomes, as `Cargo.toml` would have it: `pyo3=0.29`; may be
+    /// repeated
+    #[arg(long = "pin-crate", value_name = "NAME=REQ", value_parser = pins::parse_crate)]
+    crates: Vec<(String, String)>,
     /// Print what changes as a patch
     #[arg(long, conflicts_with = "format")]
     diff: bool,
@@ -42,6 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let options = Options {
         torch: args.torch.clone(),
         pins: args.pins.clone(),
+        crates: args.crates.iter().cloned().collect(),
         ..args.machine.options(context)
     };
     let shown = pins::show(context, request, &options)

@@ -173,6 +173,7 @@ impl Overhead {
             torch: None,
             sms: vec![Sm(110)],
             jobs: self.jobs,
+            keep_going: false,
             prefix_map: vec![(folder.to_owned(), wrapper::CANONICAL_BUILD.into())],
             targets: Selection::default(),
             compile_flags: Vec::new(),

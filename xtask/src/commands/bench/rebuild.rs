@@ -75,7 +75,9 @@ impl Rebuild {
     /// Runs the verb and returns the exit code.
     pub fn run(&self) -> anyhow::Result<u8> {
         anyhow::ensure!(self.runs > 0, "there is nothing to measure");
-        let session = Session::open(&self.session)?;
+        let mut session = Session::open(&self.session)?;
+        // An edit that an earlier run made too is compiled again.
+        session.context.cache.enabled = false;
         let mut builds = self.selection.builds(&session, &self.requests)?;
         let (Some((request, options)), true) = (builds.pop(), builds.is_empty()) else {
             anyhow::bail!("one checkout for one target can be measured at a time");
