@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::client::{Call, Subject};
-use super::install::front_nvcc;
 use super::said::Said;
 use super::{Config, Selection, WrapperError};
 use crate::actions::Kind;
@@ -61,8 +60,6 @@ pub(super) struct Plan<'a> {
     caching: &'a Caching,
     scope: Scope,
     key: Sha256,
-    /// The nvcc whose tools have results of their own, where it is nvcc that runs.
-    front: Option<PathBuf>,
 }
 
 /// The ends of the pipe that cargo's jobserver is, as rustc opens them (the `jobserver` crate).
@@ -93,8 +90,6 @@ impl<'a> Plan<'a> {
             return None;
         }
         let socket = config.socket.clone();
-        let is_nvcc = subject.kind == Kind::CompileCuda && call.tool == config.nvcc();
-        let front = is_nvcc.then(|| front_nvcc(&caching.tracer)).filter(|nvcc| nvcc.exists());
         // What is built besides, how much of it at once, and who listens, decides nothing.
         let config = Config {
             socket: None,
@@ -123,7 +118,7 @@ impl<'a> Plan<'a> {
             has_fixed_time: environment.get("SOURCE_DATE_EPOCH").is_some(),
             ..caching.scope.clone()
         };
-        Some(Self { caching, scope, key, front })
+        Some(Self { caching, scope, key })
     }
 
     /// Puts the action's results in their places, and repeats what it said, where it is known here
@@ -167,8 +162,8 @@ impl<'a> Plan<'a> {
         // Else the tracer would say it, and not by its name.
         nix::unistd::access(call.tool, nix::unistd::AccessFlags::X_OK)
             .map_err(|errno| fail(errno.into()))?;
-        let tool = self.front.as_deref().unwrap_or(call.tool);
-        let tracee = trace::start(&self.caching.tracer, tool, &call.args, call.hidden);
+        let program = call.program();
+        let tracee = trace::start(&self.caching.tracer, program, &call.args, call.hidden);
         let (tracee, output) = tracee.map_err(fail)?;
         let begun = begun();
         let stdout = Said::listen(output.stdout, io::stdout());

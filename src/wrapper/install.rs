@@ -12,7 +12,7 @@ use super::step::Tool;
 pub(super) const NESTED: &str = "nested";
 /// The tracer.
 pub(crate) const TRACE: &str = "trace";
-/// The folder that nvcc is run from where its tools' results are kept.
+/// The folder that nvcc is run from, with wrappers in the place of the tools that it calls.
 const FRONT: &str = "front";
 /// Where nvcc reads its paths, beside itself.
 const PROFILE: &str = "nvcc.profile";
@@ -89,7 +89,7 @@ pub fn install(
         names.push("rustc".to_owned());
         names.push(format!("{NESTED}/{triple}-gcc"));
     }
-    if config.cache.is_some() && make_front(&folder.join(FRONT), &toolkit, &config.tools.cuda)? {
+    if make_front(&folder.join(FRONT), &toolkit, &config.tools.cuda)? {
         names.extend(Tool::ALL.map(|tool| format!("{FRONT}/bin/{}", tool.name())));
     }
     let mut original = executable.to_owned();
@@ -138,9 +138,10 @@ pub(super) fn project_file(folder: &Path) -> PathBuf {
     folder.join(PROJECT)
 }
 
-/// The nvcc whose tools are stood in for, by the path of the tracer.
-pub(super) fn front_nvcc(tracer: &Path) -> PathBuf {
-    tracer.with_file_name(FRONT).join("bin/nvcc")
+/// The nvcc whose tools are stood in for, by the path of its host compiler.
+pub(super) fn front_nvcc(nested: &Path) -> PathBuf {
+    let folder = nested.ancestors().nth(2).unwrap_or(nested);
+    folder.join(FRONT).join("bin/nvcc")
 }
 
 /// All that nvcc looks for beside itself, but for the tools that are stood in for. It takes their

@@ -12,6 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::time::Instant;
 
 use regex::bytes::Regex;
@@ -23,7 +24,7 @@ use crate::actions::protocol::{Request, StepDone};
 use crate::artifact::Sha256;
 use crate::cache::{Caching, Found, Kept, KeyBuilder, Outcome, Output, Saved, Scope};
 use crate::environment::Environment;
-use crate::exec::{exit_code, run_captured, run_inheriting};
+use crate::exec::{exit_code, run_captured, run_first};
 
 /// The tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,8 +251,7 @@ pub(super) fn run(
         Some((caching, call, key, connection))
     });
     let Some((caching, call, key, connection)) = kept else {
-        let status = run_inheriting(&program, args);
-        return status.map(exit_code).map_err(|error| start(io::Error::other(error)));
+        return Ok(exit_code(execute(tool, &program, args).map_err(start)?.status));
     };
     let dir = environment.current_dir();
     let done = StepDone { tool: tool.name().to_owned(), hit: None, kept: None };
@@ -267,9 +267,7 @@ pub(super) fn run(
         Found::Elsewhere(_) | Found::Miss => {}
     }
     let begun = Instant::now();
-    let output = run_captured(&program, args).map_err(start)?;
-    let _ = io::stdout().write_all(&output.stdout);
-    let _ = io::stderr().write_all(&output.stderr);
+    let output = execute(tool, &program, args).map_err(start)?;
     let code = exit_code(output.status);
     if code != 0 {
         return Ok(code);
@@ -286,6 +284,18 @@ pub(super) fn run(
     let kept = file.map(|file| Kept { key, inputs: Vec::new(), file });
     connection.tell(&Request::Step(StepDone { kept, ..done }))?;
     Ok(0)
+}
+
+/// Runs the real tool, and hands on what it says. Where no function or variable of a source is seen
+/// by others, cudafe++ writes its own process's number into names.
+fn execute(tool: Tool, program: &Path, args: &[OsString]) -> io::Result<process::Output> {
+    let output = match tool {
+        Tool::Cudafe => run_first(program, args)?,
+        Tool::Cicc | Tool::Ptxas => run_captured(program, args)?,
+    };
+    let _ = io::stdout().write_all(&output.stdout);
+    let _ = io::stderr().write_all(&output.stderr);
+    Ok(output)
 }
 
 #[cfg(test)]

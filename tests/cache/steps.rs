@@ -105,3 +105,22 @@ fn line_tables_are_not_kept() {
     let [_, _, ptxas] = steps(&compile(&mut place, &with_lines));
     assert_eq!(ptxas, (0, 0), "what holds names of sources is no part of the cache");
 }
+
+#[test]
+fn the_number_of_a_process_is_in_no_object() {
+    let cache = Cache::new();
+    let mut place = cache.place("build");
+    // Nothing of it can be seen by others.
+    place.write(
+        "k.cu",
+        "static __device__ __noinline__ int twice(int v) { return 2 * v; }\n\
+         template <class T> __global__ void k(T *out) { *out = twice(*out); }\n\
+         template <class T> static void run(T *out) { k<<<1, 1>>>(out); }\n\
+         static void (*const used)(int *) = run<int>;\n\
+         static const auto *address __attribute__((used)) = &used;\n",
+    );
+    // With a cache and without, other processes come before.
+    compile(&mut place, NVCC);
+    place.sms = vec![Sm(90), Sm(110)];
+    compile(&mut place, NVCC);
+}

@@ -17,7 +17,6 @@ struct State {
     failures: u32,
     /// When the next request may be made.
     closed_until: Option<Instant>,
-    told: bool,
 }
 
 impl Breaker {
@@ -40,12 +39,10 @@ impl Breaker {
         (state.failures, state.closed_until) = (0, None);
     }
 
-    /// Says whether it is the first time, which people are to be told.
-    pub(super) fn failed(&self, now: Instant) -> bool {
+    pub(super) fn failed(&self, now: Instant) {
         let mut state = self.state();
         state.closed_until = Some(now + pause(state.failures));
         state.failures += 1;
-        !std::mem::replace(&mut state.told, true)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -66,11 +63,11 @@ mod tests {
         let (breaker, start) = (Breaker::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         assert!(breaker.allows(start) && breaker.allows(start));
-        assert!(breaker.failed(start));
+        breaker.failed(start);
         assert!(!breaker.allows(after(29)));
         assert!(breaker.allows(after(30)));
         assert!(!breaker.allows(after(30)), "one tries");
-        assert!(!breaker.failed(after(31)), "it was said");
+        breaker.failed(after(31));
         assert!(!breaker.allows(after(90)));
         assert!(breaker.allows(after(91)));
         breaker.succeeded();

@@ -20,6 +20,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -95,6 +96,8 @@ struct Inner {
     reporter: Arc<dyn Reporter>,
     reading: Breaker,
     writing: Breaker,
+    /// Whether people know that requests fail.
+    told: AtomicBool,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -159,6 +162,7 @@ impl Shared {
             reporter,
             reading: Breaker::default(),
             writing: Breaker::default(),
+            told: AtomicBool::new(false),
             queue: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -317,7 +321,8 @@ impl Inner {
             }
             Err(error) => {
                 lock(counter).failed += 1;
-                if breaker.failed(Instant::now()) {
+                breaker.failed(Instant::now());
+                if !self.told.swap(true, Ordering::Relaxed) {
                     self.complain(&format!("{error}; builds go on without it"));
                 }
                 None
