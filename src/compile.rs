@@ -13,6 +13,8 @@ use missing_header::MissingHeader;
 
 use crate::Result;
 use crate::actions::{Action, ActionsError, CostBook, PlanRecord};
+use crate::cache::Layers;
+use crate::cache::shared::Traffic;
 use crate::configure::{BuildFolder, ConfigureError, Configured};
 use crate::context::Context;
 use crate::exec::Isolation;
@@ -50,6 +52,10 @@ pub struct Built {
     pub restored: usize,
     /// Processor time that those took when they ran.
     pub saved: Duration,
+    /// What was had of the object cache now.
+    pub layers: Layers,
+    /// What the shared cache gave and took now, where there is one.
+    pub shared: Option<Traffic>,
     /// For how long at least one compiler ran.
     pub busy: Duration,
     /// The store, whose path is no part of the record.
@@ -120,6 +126,8 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
         ran,
         restored,
         saved,
+        layers: now.layers,
+        shared: now.shared,
         busy: now.busy,
         store,
     })

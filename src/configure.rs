@@ -263,9 +263,14 @@ impl Workbench {
         config.targets =
             wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
         let cache = (context.cache.enabled && folder.cached)
-            .then(|| CacheStore { objects: context.objects(), incoming: folder.incoming() });
-        config.cache =
-            cache.as_ref().map(|cache| caching(cache, view, folder, context.store.root(), torch));
+            .then(|| -> Result<CacheStore> {
+                let (objects, incoming) = (context.objects(), folder.incoming());
+                Ok(CacheStore { objects, incoming, shared: context.shared_cache()? })
+            })
+            .transpose()?;
+        config.cache = cache
+            .as_ref()
+            .map(|cache| caching(cache, view, folder, context.store.root(), (toolchain, torch)));
         let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
         let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
         let rust = match &toolchain.rust {
@@ -311,6 +316,7 @@ impl Workbench {
             tools: &tools,
             torch: &answers,
             wheels,
+            environments: Some(&context.store.root().join("environments")),
             provided: &provided_projects(toolchain),
             jobs: resolved.jobs,
             source_date_epoch: resolved.time.seconds(),
@@ -486,7 +492,7 @@ fn caching(
     view: &View,
     folder: &BuildFolder,
     store: &Path,
-    torch: &TorchSdk,
+    (toolchain, torch): (&Toolchain, &TorchSdk),
 ) -> Caching {
     // Relocated executables name the store by its path here.
     let components = store.join("components");
@@ -497,9 +503,12 @@ fn caching(
         objects: view.inside(cache.objects.root()),
         incoming: view.inside(&cache.incoming),
         tracer: tools.join(wrapper::TRACE),
+        compilers: toolchain.device_compilers,
+        aliases: toolchain.aliases.clone(),
         // Its component's name tells its content; where the store is does not matter.
         torch: torch.python_path.strip_prefix(store).unwrap_or(&torch.python_path).to_owned(),
         scope: Scope { build: view.inside(folder.root()), fixed, ..Scope::default() },
+        shared: cache.shared.is_some(),
     }
 }
 

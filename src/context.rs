@@ -6,13 +6,15 @@ use std::sync::{Arc, OnceLock};
 
 use crate::Result;
 use crate::artifact::{Input, Sha256};
-use crate::cache;
+use crate::cache::shared::Shared;
+use crate::cache::{self, CacheError};
 use crate::environment::Environment;
+use crate::error::Diagnose as _;
 use crate::exec::{Interrupt, Isolation};
 use crate::net::{Http, Settings};
 use crate::project::{Config, Project};
 use crate::registry::Registries;
-use crate::report::Reporter;
+use crate::report::{Event, Reporter};
 use crate::store::{Components, Fetcher, Store};
 use crate::target::Arch;
 use crate::toolchain::cuda::CudaLibraries;
@@ -48,6 +50,7 @@ pub struct Context {
     pub build: Arch,
     sources: OnceLock<Sources>,
     isolation: OnceLock<Isolation>,
+    shared: OnceLock<Option<Arc<Shared>>>,
 }
 
 /// What the caller of [`Context::new`] decides.
@@ -81,7 +84,7 @@ impl Context {
         let store = Store::open(store)?;
         let components = Components::new(store.root());
         let settings = Settings::discover(&environment, Path::new("/"))?;
-        let cache = cache::Settings::discover(&environment)?;
+        let cache = cache::Settings::discover(&environment, &config.cache)?;
         let http = Http::new(Settings { interrupt: interrupt.clone(), ..settings })?;
         let mut registries =
             Registries::new(http, &environment).with_tables(config.registries.clone());
@@ -109,6 +112,7 @@ impl Context {
             executable,
             build: Arch::X86_64,
             isolation: OnceLock::new(),
+            shared: OnceLock::new(),
         })
     }
 
@@ -147,6 +151,29 @@ impl Context {
     /// The object cache.
     pub fn objects(&self) -> cache::Objects {
         cache::Objects::new(self.store.root().join(cache::FOLDER))
+    }
+
+    /// The object cache's server, where one is set. A crosswheel that cannot speak to it says so, and
+    /// builds without.
+    pub fn shared_cache(&self) -> Result<Option<Arc<Shared>>> {
+        if let Some(shared) = self.shared.get() {
+            return Ok(shared.clone());
+        }
+        let Some(remote) = self.cache.remote.as_ref().filter(|_| !self.offline) else {
+            return Ok(None);
+        };
+        let reporter = Arc::clone(&self.reporter);
+        let shared = match Shared::open(remote, self.registries.http(), self.objects(), reporter) {
+            Ok(shared) => Some(Arc::new(shared)),
+            Err(error @ CacheError::NotBuilt) => {
+                let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                let text = format!("the shared cache `{remote}` is not used: {error}{hint}");
+                self.reporter.report(Event::Warning(text));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(self.shared.get_or_init(|| shared).clone())
     }
 
     /// The record of what actions cost.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::actions::Action;
 use crate::artifact::Sha256;
 use crate::audit::{self, Report};
+use crate::cache::Layers;
+use crate::cache::shared::Traffic;
 use crate::compile::{Built, compile};
 use crate::configure::{BuildFolder, configure};
 use crate::context::Context;
@@ -54,6 +56,12 @@ pub struct Product {
     /// Processor time that those took when they ran, in milliseconds.
     #[serde(default)]
     pub saved_ms: u64,
+    /// What was had of the object cache this time.
+    #[serde(default)]
+    pub layers: Layers,
+    /// What the shared cache gave and took this time, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Traffic>,
     /// Processor time of all of them, in milliseconds.
     pub cpu_ms: u64,
     /// Wall time of this build, in milliseconds.
@@ -161,7 +169,19 @@ fn find(folder: &BuildFolder, locked: &Locked, out: &Path) -> Option<Product> {
     if !same || !manifest.is_file() {
         return None;
     }
-    Some(Product { wheel, manifest, ran: 0, restored: 0, saved_ms: 0, up_to_date: true, ..product })
+    let (ran, restored, saved_ms, up_to_date) = (0, 0, 0, true);
+    let (layers, shared) = Default::default();
+    Some(Product {
+        wheel,
+        manifest,
+        ran,
+        restored,
+        saved_ms,
+        layers,
+        shared,
+        up_to_date,
+        ..product
+    })
 }
 
 /// Learns before a long build, and not after it, that its result could not be written.
@@ -229,6 +249,8 @@ fn product(
         ran: built.ran,
         restored: built.restored,
         saved_ms: milliseconds(built.saved),
+        layers: built.layers.clone(),
+        shared: built.shared,
         cpu_ms: built.actions.iter().map(|action: &Action| action.cpu_ms).sum(),
         wall_ms: milliseconds(wall),
         busy_ms: milliseconds(built.busy),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::cache::shared::RemoteTable;
 use crate::error::{Class, Diagnose};
 use crate::registry::RegistryTable;
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub packages: Vec<String>,
     /// The targets that it builds them for; `thor` where there are none.
     pub targets: Vec<String>,
+    /// The server whose object cache this one shares.
+    pub cache: RemoteTable,
     /// Registries by name: further apt repositories, and mirrors of `pypi` and `debian`.
     pub registries: BTreeMap<String, RegistryTable>,
     /// Where the headers of further Pythons are: `"3.12" = "path/to/folder-or-archive"`.

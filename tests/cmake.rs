@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::build::assert_fits_thor_as;
 use crate::support::schema::assert_conforms;
-use crate::support::xtask::{Run, Workplace};
+use crate::support::xtask::{Run, Workplace, committed};
 
 /// What the fixture `drives` fetches of another repository.
 const ANSWER: [(&str, &str); 2] = [("answer.h", "#define ANSWER -1\n"), ("table.txt", "1\n")];
@@ -234,18 +234,10 @@ fn a_commit_comes_from_a_mirror_or_openly_from_elsewhere() {
     let drives = Drives::new("cmake-mirror", BY_COMMIT);
     let mirror = drives.project.join("mirror");
     fs_err::create_dir(&mirror).unwrap();
-    let git = |words: &[&str]| {
-        let who = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
-        let words: Vec<_> = who.iter().chain(words).collect();
-        duct::cmd("git", words).dir(&mirror).stderr_null().read().unwrap()
-    };
-    git(&["init", "--quiet"]);
     for (file, content) in ANSWER {
         fs_err::write(mirror.join(file), content).unwrap();
     }
-    git(&["add", "."]);
-    git(&["commit", "--quiet", "-m", "a"]);
-    let commit = git(&["rev-parse", "HEAD"]);
+    let commit = committed(&mirror);
 
     drives.substitute("git = \"mirror\"");
     drives.build(&[]).fails(

@@ -44,6 +44,7 @@ impl Fixture {
             tools: &tools,
             torch: &torch,
             wheels: &[],
+            environments: None,
             provided: &[(ToolProject::Ninja, "1.13.0".to_owned())],
             jobs: NonZeroUsize::new(3).unwrap(),
             source_date_epoch: 1_700_000_000,
@@ -141,6 +142,8 @@ fn toolchain(folder: &Path) -> Toolchain {
         ninja: PathBuf::new(),
         uv: PathBuf::new(),
         components: Vec::new(),
+        device_compilers: crosswheel::artifact::Sha256::of([]),
+        aliases: Default::default(),
     }
 }
 

@@ -12,11 +12,13 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 29] = [
+const VERBS: [(&str, &[&str]); 31] = [
     ("audit", &["audit", "compare"]),
     ("bench cache", &["bench-cache"]),
+    ("bench narrowing", &["bench-narrowing"]),
     ("bench overhead", &["bench"]),
     ("bench rebuild", &["bench-rebuild"]),
+    ("bench stale", &["bench-stale"]),
     ("build-ext", &["product"]),
     ("build-wheels", &["product", "plan"]),
     ("cache gc", &["cache"]),

@@ -48,6 +48,19 @@ pub enum Kind {
     Preprocess,
 }
 
+impl Kind {
+    /// As records have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CompileCuda => "compile-cuda",
+            Self::Compile => "compile",
+            Self::CompileRust => "compile-rust",
+            Self::Link => "link",
+            Self::Preprocess => "preprocess",
+        }
+    }
+}
+
 /// How [`Action::peak_memory`] is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

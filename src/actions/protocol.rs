@@ -33,6 +33,18 @@ pub enum Request {
         /// Its digest once.
         result: Sha256,
     },
+    /// The cache of this machine has nothing of an action: others may.
+    Look {
+        /// The action's key.
+        key: Sha256,
+    },
+    /// The cache knows of a result, and has it not: others may.
+    Bring {
+        /// Its digest.
+        result: Sha256,
+    },
+    /// A tool that nvcc calls has done its work, or need not do it.
+    Step(StepDone),
     /// A wrapper cannot do what it is asked to; it says nothing else.
     Refuse(Refuse),
 }
@@ -111,6 +123,18 @@ pub struct Restored {
     pub saved: Saved,
     /// Wall time of looking and restoring, in milliseconds.
     pub wall_ms: u64,
+}
+
+/// A part of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StepDone {
+    /// The tool's name.
+    pub tool: String,
+    /// What the cache had, and what it cost when it was made.
+    pub hit: Option<(Sha256, Saved)>,
+    /// What the cache is to keep.
+    pub kept: Option<Kept>,
 }
 
 /// Why a wrapper did not start its tool.

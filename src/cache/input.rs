@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::Renamer;
 use super::scope::Scope;
 use crate::artifact::Sha256;
 
@@ -20,6 +21,20 @@ pub struct Input {
     pub path: PathBuf,
     /// What was there.
     pub state: State,
+}
+
+impl Input {
+    /// Renames components.
+    pub(crate) fn rename(&mut self, renamer: &Renamer) {
+        let real = match &mut self.state {
+            State::Folder { real } | State::File { real, .. } => real.as_mut(),
+            State::Fixed { real } => Some(real),
+            State::Absent | State::Special => None,
+        };
+        for path in real.into_iter().chain([&mut self.path]) {
+            *path = renamer.path(path);
+        }
+    }
 }
 
 /// What is at a path.

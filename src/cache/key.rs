@@ -5,11 +5,12 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
+use super::Renamer;
 use crate::artifact::Sha256;
 use crate::environment::Environment;
 
 /// To be raised when entries of older versions must not be found.
-const FORMAT: &str = "crosswheel objects 1";
+const FORMAT: &str = "crosswheel objects 2";
 
 /// Variables that no compiler looks at, and that change from run to run: how many jobs there are,
 /// and where they are shared out.
@@ -27,28 +28,41 @@ const NEUTRAL: [&str; 10] = [
 ];
 
 /// An action's tool, arguments, folder and environment, as one digest.
-pub(crate) struct KeyBuilder(sha2::Sha256);
+pub(crate) struct KeyBuilder<'a> {
+    digest: sha2::Sha256,
+    renamer: &'a Renamer,
+}
 
-impl KeyBuilder {
-    /// `wrapper` stands for all that the tool wrappers do to a tool, beside its arguments.
-    pub(crate) fn new(wrapper: &[u8]) -> Self {
-        let mut key = Self(sha2::Sha256::new());
+impl<'a> KeyBuilder<'a> {
+    /// `kind` tells keys apart that would be the same otherwise; the renamer is that to common
+    /// names.
+    pub(crate) fn new(kind: &str, renamer: &'a Renamer) -> Self {
+        let mut key = Self { digest: sha2::Sha256::new(), renamer };
         key.add(FORMAT);
-        key.0.update((wrapper.len() as u64).to_le_bytes());
-        key.0.update(wrapper);
+        key.add(kind);
         key
     }
 
     fn add(&mut self, part: impl AsRef<OsStr>) {
+        self.bytes(part.as_ref().as_encoded_bytes().to_vec());
+    }
+
+    fn bytes(&mut self, mut bytes: Vec<u8>) {
+        self.renamer.rename(&mut bytes);
         // The length before it: no two lists of parts look alike.
-        let bytes = part.as_ref().as_encoded_bytes();
-        self.0.update((bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.digest.update((bytes.len() as u64).to_le_bytes());
+        self.digest.update(bytes);
+    }
+
+    /// Any further part.
+    pub(crate) fn part(mut self, bytes: Vec<u8>) -> Self {
+        self.bytes(bytes);
+        self
     }
 
     pub(crate) fn tool(mut self, tool: &Path, args: &[impl AsRef<OsStr>]) -> Self {
         self.add(tool);
-        self.0.update((args.len() as u64).to_le_bytes());
+        self.digest.update((args.len() as u64).to_le_bytes());
         for arg in args {
             self.add(arg);
         }
@@ -68,17 +82,19 @@ impl KeyBuilder {
     }
 
     pub(crate) fn finish(self) -> Sha256 {
-        Sha256::from_digest(self.0.finalize().into())
+        Sha256::from_digest(self.digest.finalize().into())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Aliases;
     use super::*;
 
     fn key(args: &[&str], variables: &[(&str, &str)], folder: &str) -> Sha256 {
         let environment = Environment::new(variables.iter().copied(), Path::new(folder));
-        let key = KeyBuilder::new(b"wrapper").tool(Path::new("/t/g++"), args);
+        let renamer = Aliases::default().to_common();
+        let key = KeyBuilder::new("test", &renamer).tool(Path::new("/t/g++"), args);
         key.environment(&environment, &["HIDDEN"]).finish()
     }
 

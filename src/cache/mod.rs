@@ -12,20 +12,26 @@
 //! Actions run in a sandbox, which may read the entries and not write them. What is to be kept is
 //! left in the build folder, and the action server, outside, moves it in.
 
+mod aliases;
 mod input;
 mod key;
+mod layers;
 mod objects;
 mod outcome;
 mod scope;
 mod settings;
+pub mod shared;
 mod watch;
 
+pub use aliases::Aliases;
+pub(crate) use aliases::Renamer;
 pub use input::{Input, State};
 pub(crate) use key::KeyBuilder;
+pub use layers::{Layers, Uses};
 pub(crate) use objects::Found;
 pub use objects::{Objects, Removed, Stats};
-pub(crate) use outcome::Outcome;
 pub use outcome::Saved;
+pub(crate) use outcome::{Outcome, Output};
 pub use scope::Scope;
 pub use settings::{Limit, Settings};
 pub(crate) use watch::Watch;
@@ -50,10 +56,16 @@ pub struct Caching {
     pub incoming: PathBuf,
     /// crosswheel under the name `trace`.
     pub tracer: PathBuf,
+    /// What entries call the components.
+    pub aliases: Aliases,
+    /// Which cudafe++, cicc and ptxas there are, wherever the store is and whatever is built for.
+    pub compilers: Sha256,
     /// Which torch SDK it is that stands at the path that all have.
     pub torch: PathBuf,
     /// Which files matter.
     pub scope: Scope,
+    /// Whether the action server can ask another machine's for entries.
+    pub shared: bool,
 }
 
 /// A result that is to be kept.
@@ -79,6 +91,20 @@ pub enum CacheError {
         /// What is wrong.
         reason: String,
     },
+    /// A password where it can be read by all.
+    #[error("the `remote` of `crosswheel.toml` has a password in it")]
+    PasswordInFile,
+    /// A server that nothing here can speak to.
+    #[error("`{remote}` cannot be a shared cache: {reason}")]
+    Remote {
+        /// The server.
+        remote: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// crosswheel was built without the part that speaks to servers.
+    #[error("this crosswheel was built without the feature `shared-cache`")]
+    NotBuilt,
     /// The entries cannot be read or written.
     #[error("the object cache cannot be read or written")]
     Io(#[from] std::io::Error),
@@ -87,8 +113,18 @@ pub enum CacheError {
 impl Diagnose for CacheError {
     fn class(&self) -> Class {
         match self {
-            Self::Setting { .. } => Class::Usage,
             Self::Io(_) => Class::Io,
+            _ => Class::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::PasswordInFile => {
+                Some("set `CROSSWHEEL_CACHE_REMOTE_PASSWORD` instead".to_owned())
+            }
+            Self::NotBuilt => Some("`cargo xtask-shared` is `cargo xtask` with it".to_owned()),
+            _ => None,
         }
     }
 }

@@ -3,19 +3,22 @@
 //! ```text
 //! objects/actions/ab/<key>        what an action's results depend on, and their digests
 //! objects/results/cd/<sha256>     a result; its time is when it was last used
+//! objects/layers.json             what builds had of it
 //! objects/lock                    locked while entries are added or removed
 //! ```
 //!
 //! Reading takes no lock: files are replaced whole, and a result that is gone is a miss.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
+use super::Renamer;
 use super::input::Input;
+use super::layers::Layers;
 use super::outcome::Outcome;
 use super::scope::Scope;
 use super::watch::{Known, unchanged};
@@ -34,7 +37,7 @@ pub struct Objects {
 /// One result of a key, and what it depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Variant {
+pub(crate) struct Variant {
     pub inputs: Vec<Input>,
     pub result: Sha256,
 }
@@ -45,6 +48,8 @@ pub(crate) enum Found {
     Hit(Sha256, Outcome),
     /// A result that is not what it was when it was written.
     Damaged(Sha256),
+    /// A result that is not here, and may be on a server.
+    Elsewhere(Sha256),
     /// Nothing.
     Miss,
 }
@@ -98,24 +103,32 @@ impl Objects {
         self.root.join("results").join(&name[..2]).join(name)
     }
 
-    /// The result of an action whose inputs are as they were.
-    pub(crate) fn find(&self, key: &Sha256, scope: &Scope) -> Found {
+    /// The result of an action whose inputs are as they were; the renamer is that to the names here.
+    pub(crate) fn find(&self, key: &Sha256, scope: &Scope, renamer: &Renamer) -> Found {
         let mut known = Known::default();
-        for variant in self.variants(key) {
+        let mut elsewhere = None;
+        for mut variant in self.variants(key) {
+            variant.inputs.iter_mut().for_each(|input| input.rename(renamer));
             if !unchanged(&variant.inputs, scope, &mut known) {
                 continue;
             }
-            let Ok(packed) = fs_err::read(self.result(&variant.result)) else { continue };
+            let Ok(packed) = fs_err::read(self.result(&variant.result)) else {
+                elsewhere.get_or_insert(variant.result);
+                continue;
+            };
             if Sha256::of(&packed) != variant.result {
                 return Found::Damaged(variant.result);
             }
             match Outcome::unpack(&packed) {
-                Ok(outcome) => return Found::Hit(variant.result, outcome),
+                Ok(mut outcome) => {
+                    outcome.rename(renamer);
+                    return Found::Hit(variant.result, outcome);
+                }
                 // Another version's.
                 Err(_) => continue,
             }
         }
-        Found::Miss
+        elsewhere.map_or(Found::Miss, Found::Elsewhere)
     }
 
     /// Of a file that is damaged there are none.
@@ -124,17 +137,56 @@ impl Objects {
     }
 
     /// Adds a result, which is moved here.
-    pub(crate) fn insert(&self, key: &Sha256, inputs: Vec<Input>, packed: &Path) -> io::Result<()> {
+    pub(crate) fn insert(
+        &self,
+        key: &Sha256,
+        inputs: Vec<Input>,
+        packed: &Path,
+    ) -> io::Result<Variant> {
         let (sha256, _) = Sha256::of_reader(fs_err::File::open(packed)?)?;
         let place = self.result(&sha256);
+        let variant = Variant { inputs, result: sha256 };
         let _lock = self.lock()?;
         fs_err::create_dir_all(place.parent().unwrap_or(&self.root))?;
         fs_err::rename(packed, &place)?;
         let mut variants = self.variants(key);
-        variants.retain(|variant| variant.inputs != inputs);
-        variants.insert(0, Variant { inputs, result: sha256 });
+        Self::add(&mut variants, variant.clone());
+        self.write(key, &variants)?;
+        Ok(variant)
+    }
+
+    /// Puts a variant before others, in place of one with the same inputs.
+    pub(super) fn add(variants: &mut Vec<Variant>, variant: Variant) {
+        variants.retain(|other| other.inputs != variant.inputs);
+        variants.insert(0, variant);
         variants.truncate(VARIANTS);
-        self.write(key, &variants)
+    }
+
+    /// Adds what a server knows of a key. What is here already is newer.
+    pub(super) fn merge(&self, key: &Sha256, there: Vec<Variant>) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let mut variants = self.variants(key);
+        let known = variants.len();
+        for variant in there {
+            if !variants.iter().any(|other| other.inputs == variant.inputs) {
+                variants.push(variant);
+            }
+        }
+        variants.truncate(VARIANTS);
+        if variants.len() > known { self.write(key, &variants) } else { Ok(()) }
+    }
+
+    /// Adds a result whose digest was found right.
+    pub(super) fn insert_result(&self, sha256: &Sha256, packed: &[u8]) -> io::Result<()> {
+        let place = self.result(sha256);
+        let folder = place.parent().unwrap_or(&self.root);
+        fs_err::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
+        file.write_all(packed)?;
+        let _lock = self.lock()?;
+        fs_err::create_dir_all(folder)?;
+        file.persist(&place).map_err(|error| error.error)?;
+        Ok(())
     }
 
     fn write(&self, key: &Sha256, variants: &[Variant]) -> io::Result<()> {
@@ -179,6 +231,20 @@ impl Objects {
             Some(File { path: entry.into_path(), size: metadata.len(), used })
         };
         walk.filter_map(file).collect()
+    }
+
+    /// Adds what a build had of the cache to what builds had.
+    pub(crate) fn count(&self, layers: &Layers) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let mut sum = self.layers();
+        sum.extend(layers);
+        atomic::write(&self.root.join("layers.json"), atomic::PLAIN, &serde_json::to_vec(&sum)?)
+    }
+
+    /// What all builds had of the cache.
+    pub fn layers(&self) -> Layers {
+        let text = fs_err::read(self.root.join("layers.json")).ok();
+        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
     /// How much there is.

@@ -1,10 +1,12 @@
 //! What an action made and said, as one file.
 
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, BufRead as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::Renamer;
 
 /// What an action cost when it ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,14 @@ impl Outcome {
         outputs.iter().map(read).collect()
     }
 
+    /// Renames components wherever they are named.
+    pub(crate) fn rename(&mut self, renamer: &Renamer) {
+        let outputs = self.outputs.iter_mut().map(|output| &mut output.content);
+        for bytes in outputs.chain([&mut self.stdout, &mut self.stderr]) {
+            renamer.rename(bytes);
+        }
+    }
+
     /// Writes it into one file.
     pub(crate) fn pack(&self) -> io::Result<Vec<u8>> {
         let header = Header {
@@ -85,11 +95,10 @@ impl Outcome {
         let header: Header = serde_json::from_slice(&line)?;
         let body = lz4_flex::decompress_size_prepended(packed).map_err(io::Error::other)?;
         let mut rest = &body[..];
-        let mut take = |size: usize| {
-            let mut part = vec![0; size.min(rest.len())];
-            rest.read_exact(&mut part)?;
-            if part.len() == size { Ok(part) } else { Err(io::ErrorKind::UnexpectedEof) }
-                .map_err(io::Error::from)
+        let mut take = |size: usize| -> io::Result<Vec<u8>> {
+            let (part, left) = rest.split_at_checked(size).ok_or(io::ErrorKind::UnexpectedEof)?;
+            rest = left;
+            Ok(part.to_vec())
         };
         let (stdout, stderr) = (take(header.stdout)?, take(header.stderr)?);
         let outputs = header

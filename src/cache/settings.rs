@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::CacheError;
+use super::shared::{Remote, RemoteTable};
 use crate::environment::Environment;
 
 /// Bytes that a cache may take where nobody says otherwise.
@@ -34,17 +35,19 @@ impl FromStr for Limit {
 }
 
 /// What a run does with the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Whether builds use it.
     pub enabled: bool,
     /// How large it may become.
     pub limit: Limit,
+    /// The server with entries of other machines.
+    pub remote: Option<Remote>,
 }
 
 impl Settings {
-    /// As the environment says.
-    pub fn discover(environment: &Environment) -> Result<Self, CacheError> {
+    /// As the environment says, and the project.
+    pub fn discover(environment: &Environment, table: &RemoteTable) -> Result<Self, CacheError> {
         let enabled = match environment.text(SWITCH) {
             None | Some("on") => true,
             Some("off") => false,
@@ -55,7 +58,8 @@ impl Settings {
         };
         let limit = environment.text(SIZE).map_or(Ok(DEFAULT_LIMIT), str::parse);
         let limit = limit.map_err(|reason| CacheError::Setting { name: SIZE, reason })?;
-        Ok(Self { enabled, limit })
+        let remote = Remote::discover(environment, table)?;
+        Ok(Self { enabled, limit, remote })
     }
 }
 
@@ -85,7 +89,8 @@ mod tests {
     #[test]
     fn what_is_no_setting_is_refused() {
         let settings = |variables: &[(&str, &str)]| {
-            Settings::discover(&Environment::new(variables.iter().copied(), Path::new("/")))
+            let environment = Environment::new(variables.iter().copied(), Path::new("/"));
+            Settings::discover(&environment, &RemoteTable::default())
         };
         assert!(settings(&[]).unwrap().enabled);
         assert!(!settings(&[(SWITCH, "off")]).unwrap().enabled);

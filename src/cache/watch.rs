@@ -41,7 +41,12 @@ impl<'a> Watch<'a> {
 
     /// Takes one access.
     pub(crate) fn hear(&mut self, access: Access) {
+        if access.path().is_some_and(|path| self.scope.is_own(&plain(path))) {
+            return;
+        }
         match access {
+            Access::Connect(path) if path.is_some() && path == self.scope.server => {}
+            Access::Connect(_) => self.spoil(|| "it talks to another process".to_owned()),
             Access::Look(path) => self.look(path, false),
             Access::Read(path) => self.look(path, true),
             Access::Write(path) => self.write(plain(&path)),

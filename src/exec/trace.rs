@@ -41,8 +41,25 @@ pub enum Access {
     Remove(PathBuf),
     /// To list a folder.
     List(PathBuf),
-    /// To do something of which no file tells: talk to another process, say.
+    /// To talk to another process, through a socket in a folder perhaps.
+    Connect(Option<PathBuf>),
+    /// To do something of which no file tells.
     Escape(&'static str),
+}
+
+impl Access {
+    /// The file.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Look(path)
+            | Self::Read(path)
+            | Self::Write(path)
+            | Self::Update(path)
+            | Self::Remove(path)
+            | Self::List(path) => Some(path),
+            Self::Connect(_) | Self::Escape(_) => None,
+        }
+    }
 }
 
 /// A process that has ended.
@@ -65,6 +82,7 @@ enum Call {
     Link { from: (Option<usize>, usize), to: (Option<usize>, usize) },
     Truncate { path: usize },
     List { folder: usize },
+    Connect { address: usize, size: usize },
     Escape(&'static str),
 }
 
@@ -79,7 +97,7 @@ impl Call {
             | Self::Remove { path, .. }
             | Self::Truncate { path } => (Some(path), None),
             Self::Move { from, to } | Self::Link { from, to } => (Some(from.1), Some(to.1)),
-            Self::List { .. } | Self::Escape(_) => (None, None),
+            Self::List { .. } | Self::Connect { .. } | Self::Escape(_) => (None, None),
         };
         first.into_iter().chain(second)
     }
@@ -117,7 +135,7 @@ fn call(number: i64) -> Option<Call> {
         libc::SYS_getdents64 => Call::List { folder: 0 },
         libc::SYS_symlinkat => Call::Escape("it makes symbolic links"),
         libc::SYS_mknodat => Call::Escape("it makes special files"),
-        libc::SYS_connect => Call::Escape("it talks to another process"),
+        libc::SYS_connect => Call::Connect { address: 1, size: 2 },
         libc::SYS_io_uring_setup => Call::Escape("it reads files behind the kernel's calls"),
         libc::SYS_open_by_handle_at => Call::Escape("it opens files without their names"),
         _ => return None,
@@ -332,9 +350,32 @@ impl Stopped {
             }
             Call::Truncate { path: at } => tell(Access::Update(path(None, *at)?)),
             Call::List { folder } => tell(Access::List(self.opened_folder(*folder)?)),
+            Call::Connect { address, size } => {
+                tell(Access::Connect(self.socket(self.args[*address], self.args[*size])));
+            }
             Call::Escape(what) => tell(Access::Escape(what)),
         }
         Some(())
+    }
+
+    /// The path in an address of a Unix socket (unix(7)); it may go through an open folder.
+    fn socket(&self, address: u64, size: u64) -> Option<PathBuf> {
+        const FAMILY: usize = 2;
+        let mut bytes = vec![0; usize::try_from(size).ok()?.min(FAMILY + 108)];
+        if self.read(address, &mut bytes) != bytes.len() || bytes.len() <= FAMILY {
+            return None;
+        }
+        let family = i32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
+        let path = bytes[FAMILY..].split(|byte| *byte == 0).next()?;
+        if family != libc::AF_UNIX || path.is_empty() {
+            return None;
+        }
+        let path = PathBuf::from(OsString::from_vec(path.to_owned()));
+        let Ok(below) = path.strip_prefix("/proc/self/fd") else { return Some(path) };
+        let mut parts = below.iter();
+        let number = parts.next()?.to_str()?;
+        let folder = fs_err::read_link(format!("/proc/{}/fd/{number}", self.pid)).ok()?;
+        Some(folder.join(parts.as_path()))
     }
 
     fn path(&self, folder: Option<usize>, path: usize) -> Option<PathBuf> {

@@ -207,6 +207,27 @@ impl Http {
         }
     }
 
+    /// One request of any kind, and what was answered, whatever its status.
+    #[cfg(feature = "shared-cache")]
+    pub(crate) fn exchange(
+        &self,
+        request: ureq::http::Request<Vec<u8>>,
+    ) -> Result<Response<Vec<u8>>, NetError> {
+        let url = request.uri().to_string();
+        self.go_on(&url)?;
+        let https = request.uri().scheme_str() == Some("https");
+        let agent = if https { &self.inner.https } else { &self.inner.http };
+        // WebDAV has methods of its own.
+        let request = agent.configure_request(request).allow_non_standard_methods(true).build();
+        let response = agent.run(request).map_err(|error| NetError::from_ureq(&url, error))?;
+        let (parts, body) = response.into_parts();
+        let mut content = Vec::new();
+        self.counted(body.into_reader())
+            .read_to_end(&mut content)
+            .map_err(|source| NetError::from_io(&url, source))?;
+        Ok(Response::from_parts(parts, content))
+    }
+
     /// Moves credentials out of a URL into a header, and remembers them for its origin, since an
     /// index's links do not repeat them.
     fn authorize(&self, url: &Url) -> (Url, Option<String>) {

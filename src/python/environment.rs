@@ -13,6 +13,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::answers::{Answers, TorchAnswers};
+use super::installed::Installed;
 use super::launch::{Invocation, Launch, tail_block};
 use super::lock::UV_OPTIONS;
 use super::shim::{self, ToolProject};
@@ -54,6 +55,8 @@ pub struct Parts<'a> {
     pub torch: &'a TorchAnswers,
     /// The locked wheels, verified, each under its file name of the index.
     pub wheels: &'a [PathBuf],
+    /// Where installed wheels are kept for later environments.
+    pub environments: Option<&'a Path>,
     /// Projects whose programs are in the tools' folder, with their versions.
     pub provided: &'a [(ToolProject, String)],
     /// How many jobs the build may run at once.
@@ -244,6 +247,15 @@ impl BuildEnvironment {
         if parts.wheels.is_empty() {
             return Ok(());
         }
+        let uv = &parts.toolchain.uv;
+        let made_of = serde_json::to_vec(&(&self.inside, &self.python, uv, parts.wheels))
+            .map_err(std::io::Error::from)?;
+        let installed = parts.environments.map(|folder| Installed::new(folder, &made_of));
+        if let Some(installed) = &installed
+            && installed.copy_to(&self.layout.root)?
+        {
+            return Ok(());
+        }
         let mut args: Vec<OsString> = ["pip", "install", "--offline", "--no-index", "--no-deps"]
             .into_iter()
             // The environment may be written to; the cache may not.
@@ -261,10 +273,13 @@ impl BuildEnvironment {
             log: self.layout.exchange.join("uv-install.log"),
         })
         .map_err(EnvironmentError::Launch)?;
-        match outcome.code {
-            0 => Ok(()),
-            _ => Err(EnvironmentError::Install { tail: outcome.tail }),
+        if outcome.code != 0 {
+            return Err(EnvironmentError::Install { tail: outcome.tail });
         }
+        if let Some(installed) = &installed {
+            installed.keep(&self.layout.root);
+        }
+        Ok(())
     }
 
     /// Its folders on this machine.

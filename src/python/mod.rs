@@ -9,6 +9,7 @@ pub mod answers;
 pub mod backend;
 mod cmake;
 pub mod environment;
+mod installed;
 pub mod launch;
 pub mod lock;
 mod nvidia_smi;

@@ -104,9 +104,19 @@ impl Store {
 
     /// The folders of the store that can be removed as a whole: everything in them is made again
     /// when it is needed.
-    pub fn areas(&self) -> [(&'static str, PathBuf); 8] {
-        ["audits", "builds", "downloads", "git", "named", "torch-parts", "trees", "uv-cache"]
-            .map(|name| (name, self.root.join(name)))
+    pub fn areas(&self) -> [(&'static str, PathBuf); 9] {
+        [
+            "audits",
+            "builds",
+            "downloads",
+            "environments",
+            "git",
+            "named",
+            "torch-parts",
+            "trees",
+            "uv-cache",
+        ]
+        .map(|name| (name, self.root.join(name)))
     }
 
     /// Removes an area; the caller makes sure that nobody uses it ([`Components::alone`]).

@@ -28,6 +28,7 @@ pub use provision::{Fetch, Provisioner, Request};
 pub use sources::{Source, Sources};
 
 use crate::artifact::Sha256;
+use crate::cache::Aliases;
 use crate::rust::RustTools;
 use crate::target::{Arch, Target};
 
@@ -64,6 +65,12 @@ pub struct Toolchain {
     pub rust: Option<RustTools>,
     /// What all this is made of, in the order of their names.
     pub components: Vec<ComponentRef>,
+    /// Digest of the packages that have cudafe++, cicc and ptxas.
+    #[serde(skip)]
+    pub device_compilers: Sha256,
+    /// What the object cache calls the components' folders.
+    #[serde(skip)]
+    pub aliases: Aliases,
 }
 
 impl Toolchain {

@@ -13,6 +13,7 @@ use super::sources::{RUNTIME, Source, Sources};
 use super::spec::Wanted;
 use super::{ComponentRef, TargetPython, Toolchain};
 use crate::artifact::{Input, Sha256};
+use crate::cache::Aliases;
 use crate::report::{Event, Reporter, Step};
 use crate::rust::{Compiler, RustTools};
 use crate::store::{Components, Installed, Key};
@@ -23,6 +24,8 @@ pub type Fetch<'a> = dyn Fn(&[Input]) -> crate::Result<BTreeMap<Sha256, PathBuf>
 
 /// The components of every toolchain, but for the headers of Python and of CUDA libraries.
 const COMPONENTS: [&str; 6] = ["gcc", "sysroot", "cuda", "python", "ninja", "uv"];
+/// The packages of the component `cuda` that have what makes device code.
+const COMPILERS: [&str; 2] = ["nvidia-cuda-nvcc", "nvidia-nvvm"];
 /// The component of toolchains that compile crates, where the machine's own Rust does not.
 const RUST: &str = "rust";
 /// What other components are relocated with: never relocated itself.
@@ -145,7 +148,30 @@ impl Provisioner<'_> {
             uv: at("uv", "bin/uv"),
             rust: self.rust(request, &installed)?,
             components: refs,
+            device_compilers: self.device_compilers(request)?,
+            aliases: self.aliases(request)?,
         })
+    }
+
+    /// What the folders of a toolchain's components would be called, were it not for the store's path.
+    fn aliases(&self, request: &Request<'_>) -> Result<Aliases, ToolchainError> {
+        let runtime = self.source(RUNTIME, request)?.runtime_digest();
+        let names = names(request);
+        let alias = |name: &str| {
+            let source = self.source(name, request)?;
+            let here = source.key(runtime, self.components);
+            let common = Key::new(&source.spec.key.name, source.digest(runtime));
+            Ok((here.as_str().to_owned(), common.as_str().to_owned()))
+        };
+        with_relocation(&names).map(alias).collect()
+    }
+
+    fn device_compilers(&self, request: &Request<'_>) -> Result<Sha256, ToolchainError> {
+        let runtime = self.source(RUNTIME, request)?.runtime_digest();
+        let inputs = self.source("cuda", request)?.locked.inputs();
+        let compilers = inputs.filter(|input| COMPILERS.contains(&&*input.artifact().name));
+        let digests: Vec<Sha256> = compilers.map(|input| input.sha256()).chain([runtime]).collect();
+        Ok(Sha256::of(format!("{digests:?}")))
     }
 
     fn rust(

@@ -9,9 +9,11 @@ use super::client::{Call, Subject};
 use super::said::Said;
 use super::{Config, Selection, WrapperError};
 use crate::actions::Kind;
-use crate::actions::protocol::Finish;
+use crate::actions::protocol::{Finish, Request};
 use crate::artifact::Sha256;
-use crate::cache::{Caching, Found, Kept, KeyBuilder, Objects, Outcome, Saved, Scope, Watch};
+use crate::cache::{
+    Caching, Found, Kept, KeyBuilder, Objects, Outcome, Output, Saved, Scope, Watch,
+};
 use crate::environment::Environment;
 use crate::exec::trace;
 
@@ -19,7 +21,7 @@ use crate::exec::trace;
 pub(crate) const UNTRACED: &str = "this machine lets no process be traced";
 
 /// What the wrappers do to tools beside what their arguments show: this, as text.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 16] = [
     include_str!("cached.rs"),
     include_str!("client.rs"),
     include_str!("cmake.rs"),
@@ -35,6 +37,7 @@ const SOURCES: [&str; 15] = [
     include_str!("rustc.rs"),
     include_str!("said.rs"),
     include_str!("standard.rs"),
+    include_str!("step.rs"),
 ];
 
 /// Options by which results hold times of files or of the run, or by which a tool reads a stream.
@@ -86,6 +89,7 @@ impl<'a> Plan<'a> {
         if subject.kind == Kind::Preprocess || call.args.iter().any(unrepeatable) {
             return None;
         }
+        let socket = config.socket.clone();
         // What is built besides, how much of it at once, and who listens, decides nothing.
         let config = Config {
             socket: None,
@@ -96,8 +100,9 @@ impl<'a> Plan<'a> {
             ..config.clone()
         };
         let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
-        let wrapper = [SOURCES.concat().into_bytes(), given].concat();
-        let key = KeyBuilder::new(&wrapper)
+        let key = KeyBuilder::new("action", &caching.aliases.to_common())
+            .part(SOURCES.concat().into_bytes())
+            .part(given)
             .tool(call.tool, &call.args)
             .environment(environment, call.hidden)
             .finish();
@@ -107,6 +112,8 @@ impl<'a> Plan<'a> {
         let crates = call.args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("dependency="));
         let scope = Scope {
             temporary: temporary.chain(crates.map(PathBuf::from)).collect(),
+            own: vec![caching.objects.clone(), caching.incoming.clone()],
+            server: socket,
             tokens: tokens(environment.text("CARGO_MAKEFLAGS").unwrap_or_default()),
             has_fixed_time: environment.get("SOURCE_DATE_EPOCH").is_some(),
             ..caching.scope.clone()
@@ -114,14 +121,22 @@ impl<'a> Plan<'a> {
         Some(Self { caching, scope, key })
     }
 
-    /// Puts the action's results in their places, and repeats what it said, where it is known.
-    pub(super) fn look(&self) -> Result<Looked, WrapperError> {
+    /// Puts the action's results in their places, and repeats what it said, where it is known here
+    /// or where the server can get it, which is asked.
+    pub(super) fn look(
+        &self,
+        ask: impl Fn(&Request) -> Result<(), WrapperError>,
+    ) -> Result<Looked, WrapperError> {
         let begun = Instant::now();
-        let objects = Objects::new(&self.caching.objects);
-        match objects.find(&self.key, &self.scope) {
-            Found::Miss => Ok(Looked::Miss),
+        match find(self.caching, &self.key, &self.scope, ask)? {
+            Found::Miss | Found::Elsewhere(_) => Ok(Looked::Miss),
             Found::Damaged(result) => Ok(Looked::Damaged(result)),
             Found::Hit(result, outcome) => {
+                let writable = |output: &Output| self.scope.is_writable(&output.path);
+                if !outcome.outputs.iter().all(writable) {
+                    // No action that was kept wrote there.
+                    return Ok(Looked::Damaged(result));
+                }
                 match outcome.restore() {
                     // The folder is not there, say: the tool will tell.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -147,7 +162,8 @@ impl<'a> Plan<'a> {
         // Else the tracer would say it, and not by its name.
         nix::unistd::access(call.tool, nix::unistd::AccessFlags::X_OK)
             .map_err(|errno| fail(errno.into()))?;
-        let tracee = trace::start(&self.caching.tracer, call.tool, &call.args, call.hidden);
+        let program = call.program();
+        let tracee = trace::start(&self.caching.tracer, program, &call.args, call.hidden);
         let (tracee, output) = tracee.map_err(fail)?;
         let begun = begun();
         let stdout = Said::listen(output.stdout, io::stdout());
@@ -181,11 +197,14 @@ impl Run<'_> {
         let kept = match streams {
             _ if !self.whole => Err(UNTRACED.to_owned()),
             None => Err("it prints too much".to_owned()),
-            Some((stdout, stderr)) => self.watch.finish().and_then(|watched| {
+            Some((stdout, stderr)) => self.watch.finish().and_then(|mut watched| {
+                let renamer = self.plan.caching.aliases.to_common();
+                watched.inputs.iter_mut().for_each(|input| input.rename(&renamer));
                 let outputs = Outcome::read(&watched.outputs);
                 let file = outputs.and_then(|outputs| {
-                    let packed = Outcome { stdout, stderr, outputs, saved }.pack()?;
-                    self.plan.leave(&packed)
+                    let mut outcome = Outcome { stdout, stderr, outputs, saved };
+                    outcome.rename(&renamer);
+                    leave(self.plan.caching, &outcome.pack()?)
                 });
                 let file = file.map_err(|error| format!("it cannot be left: {error}"))?;
                 Ok(Kept { key: self.plan.key, inputs: watched.inputs, file })
@@ -198,15 +217,39 @@ impl Run<'_> {
     }
 }
 
-impl Plan<'_> {
-    fn leave(&self, packed: &[u8]) -> io::Result<String> {
-        let folder = &self.caching.incoming;
-        fs_err::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix("result-").tempfile_in(folder)?;
-        file.write_all(packed)?;
-        let (_, path) = file.keep().map_err(|error| error.error)?;
-        let name = path.file_name().unwrap_or_default();
-        Ok(name.to_string_lossy().into_owned())
+/// Leaves a result where the server takes it, and says under which name.
+pub(super) fn leave(caching: &Caching, packed: &[u8]) -> io::Result<String> {
+    let folder = &caching.incoming;
+    fs_err::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new().prefix("result-").tempfile_in(folder)?;
+    file.write_all(packed)?;
+    let (_, path) = file.keep().map_err(|error| error.error)?;
+    let name = path.file_name().unwrap_or_default();
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// What is known of a key here, or where the server can get it, which is asked.
+pub(super) fn find(
+    caching: &Caching,
+    key: &Sha256,
+    scope: &Scope,
+    ask: impl Fn(&Request) -> Result<(), WrapperError>,
+) -> Result<Found, WrapperError> {
+    let objects = Objects::new(&caching.objects);
+    let renamer = caching.aliases.to_local();
+    let (mut may_look, mut may_bring) = (caching.shared, caching.shared);
+    loop {
+        match objects.find(key, scope, &renamer) {
+            Found::Miss if may_look => {
+                may_look = false;
+                ask(&Request::Look { key: *key })?;
+            }
+            Found::Elsewhere(result) if may_bring => {
+                (may_look, may_bring) = (false, false);
+                ask(&Request::Bring { result })?;
+            }
+            found => return Ok(found),
+        }
     }
 }
 

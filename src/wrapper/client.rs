@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ use crate::exec::{exit_code, start_heard, start_inheriting};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call<'a> {
     pub tool: &'a Path,
+    /// What is run in its place, where it is to find other tools.
+    pub front: Option<PathBuf>,
     pub args: Vec<OsString>,
     /// What the server is told; `None` for a query, which runs without leave.
     pub subject: Option<Subject>,
@@ -61,13 +63,22 @@ pub(super) fn label(path: Option<&OsStr>) -> String {
 }
 
 impl Call<'_> {
+    /// What is run.
+    pub(super) fn program(&self) -> &Path {
+        self.front.as_deref().unwrap_or(self.tool)
+    }
+
     /// Runs the tool, by the server's leave where there is a server, and returns its exit code.
     pub(super) fn run(
-        self,
+        mut self,
         config: &Config,
         environment: &Environment,
     ) -> Result<u8, WrapperError> {
         let trial = is_trial(environment.current_dir());
+        if trial {
+            // CMake reads where nvcc is out of what it says.
+            self.front = None;
+        }
         let subject = self.subject.as_ref().filter(|_| !trial);
         let (Some(subject), Some(path)) = (subject, &config.socket) else {
             return self.start()?.finish();
@@ -75,7 +86,8 @@ impl Call<'_> {
         let connection = Connection::open(path)?;
         let start = self.describe(config, subject, environment);
         let plan = Plan::of(config, &self, subject, environment);
-        match plan.as_ref().map_or(Ok(Looked::Miss), Plan::look)? {
+        let ask = |request: &Request| connection.ask(request);
+        match plan.as_ref().map_or(Ok(Looked::Miss), |plan| plan.look(ask))? {
             Looked::Hit { result, saved, begun } => {
                 let wall_ms = milliseconds(begun.elapsed());
                 let restored = Restored { start, result, saved, wall_ms };
@@ -149,14 +161,14 @@ impl Call<'_> {
     }
 
     fn start(&self) -> Result<Running<'_>, WrapperError> {
-        let handle = start_inheriting(self.tool, &self.args, self.hidden)
+        let handle = start_inheriting(self.program(), &self.args, self.hidden)
             .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
         Ok(Running { tool: self.tool, handle })
     }
 
     /// Starts the tool with an ear on what it says of errors.
     fn start_heard(&self) -> Result<(Running<'_>, Said), WrapperError> {
-        let (handle, stderr) = start_heard(self.tool, &self.args, self.hidden)
+        let (handle, stderr) = start_heard(self.program(), &self.args, self.hidden)
             .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
         let said = Said::listen(stderr, io::stderr());
         Ok((Running { tool: self.tool, handle }, said))
@@ -175,22 +187,22 @@ fn is_heavy(source: Option<&OsStr>) -> bool {
 }
 
 /// A connection to the server.
-struct Connection<'a> {
+pub(super) struct Connection<'a> {
     path: &'a Path,
     stream: UnixStream,
 }
 
 impl<'a> Connection<'a> {
-    fn open(path: &'a Path) -> Result<Self, WrapperError> {
+    pub(super) fn open(path: &'a Path) -> Result<Self, WrapperError> {
         Ok(Self { path, stream: connect(path)? })
     }
 
-    fn tell(&self, request: &Request) -> Result<(), WrapperError> {
+    pub(super) fn tell(&self, request: &Request) -> Result<(), WrapperError> {
         send(&self.stream, request).map_err(|source| self.failed(source))
     }
 
     /// Waits for leave, or for an answer.
-    fn ask(&self, request: &Request) -> Result<(), WrapperError> {
+    pub(super) fn ask(&self, request: &Request) -> Result<(), WrapperError> {
         self.tell(request)?;
         match receive(&mut BufReader::new(&self.stream)) {
             Ok(Some(Reply::Go)) => Ok(()),
@@ -271,7 +283,7 @@ impl Tie {
     }
 }
 
-fn measure(wall: Duration, exit: u8) -> Finish {
+pub(super) fn measure(wall: Duration, exit: u8) -> Finish {
     let of = |time: TimeVal| {
         u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or_default()
     };

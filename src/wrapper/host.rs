@@ -136,7 +136,7 @@ fn call<'a>(
         sms: Vec::new(),
         name: None,
     });
-    Ok(Call { tool, args, subject, hidden: &HIDDEN })
+    Ok(Call { tool, front: None, args, subject, hidden: &HIDDEN })
 }
 
 /// Where the driver finds the target's files and the binutils.

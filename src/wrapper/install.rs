@@ -6,11 +6,16 @@ use std::path::{Path, PathBuf};
 
 use super::WrapperError;
 use super::config::{Config, FILE, Tools};
+use super::step::Tool;
 
 /// The folder of the host compiler that nvcc calls: its calls belong to nvcc's own action.
 pub(super) const NESTED: &str = "nested";
 /// The tracer.
 pub(crate) const TRACE: &str = "trace";
+/// The folder that nvcc is run from, with wrappers in the place of the tools that it calls.
+const FRONT: &str = "front";
+/// Where nvcc reads its paths, beside itself.
+const PROFILE: &str = "nvcc.profile";
 /// The folder that is `CUDA_HOME` for a build.
 const CUDA: &str = "cuda";
 /// What CMake reads at the start of each project.
@@ -84,6 +89,9 @@ pub fn install(
         names.push("rustc".to_owned());
         names.push(format!("{NESTED}/{triple}-gcc"));
     }
+    if make_front(&folder.join(FRONT), &toolkit, &config.tools.cuda)? {
+        names.extend(Tool::ALL.map(|tool| format!("{FRONT}/bin/{}", tool.name())));
+    }
     let mut original = executable.to_owned();
     for name in names {
         let path = folder.join(name);
@@ -128,6 +136,42 @@ pub(super) fn nested_cxx(folder: &Path, config: &Config) -> PathBuf {
 /// What CMake reads at the start of each project, from the folder of the cmake wrapper.
 pub(super) fn project_file(folder: &Path) -> PathBuf {
     folder.join(PROJECT)
+}
+
+/// The nvcc whose tools are stood in for, by the path of its host compiler.
+pub(super) fn front_nvcc(nested: &Path) -> PathBuf {
+    let folder = nested.ancestors().nth(2).unwrap_or(nested);
+    folder.join(FRONT).join("bin/nvcc")
+}
+
+/// All that nvcc looks for beside itself, but for the tools that are stood in for. It takes their
+/// folders from its profile, and everything else from where it really is. Says whether that is so of
+/// this nvcc.
+fn make_front(front: &Path, toolkit: &Toolkit<'_>, inside: &Path) -> io::Result<bool> {
+    let here = toolkit.root.join("bin");
+    let Ok(profile) = fs_err::read_to_string(here.join(PROFILE)) else { return Ok(false) };
+    let (mut top, mut cicc) = (false, false);
+    let lines = profile.lines().map(|line| match line.split_once('=').map(|(n, _)| n.trim()) {
+        Some("TOP") => {
+            top = true;
+            format!("TOP = {}/..\n", inside.join("bin").display())
+        }
+        Some("CICC_PATH") => {
+            cicc = true;
+            "CICC_PATH = $(_HERE_)\n".to_owned()
+        }
+        _ => format!("{line}\n"),
+    });
+    let profile: String = lines.collect();
+    if !top || !cicc {
+        return Ok(false);
+    }
+    let but: Vec<&str> = Tool::ALL.iter().map(|tool| tool.name()).chain([PROFILE]).collect();
+    let bin = Seen { here: &here, inside: &inside.join("bin") };
+    bin.link_all(&front.join("bin"), &but)?;
+    fs_err::write(front.join("bin").join(PROFILE), profile)?;
+    symlink(inside.join("targets"), front.join("targets"))?;
+    Ok(true)
 }
 
 /// Hard link, or else copy; a symbolic link would hide the name. Says whether it copied.

@@ -20,6 +20,7 @@ mod response;
 mod rustc;
 mod said;
 mod standard;
+mod step;
 
 pub(crate) use cached::UNTRACED;
 pub use config::{
@@ -144,11 +145,15 @@ enum Role {
     Rustc,
     Cmake,
     Host(host::Language),
+    Step(step::Tool),
 }
 
 impl Role {
     fn of(name: &str) -> Option<Self> {
         let tool = name.rsplit('-').next()?;
+        if let Some(tool) = step::Tool::ALL.into_iter().find(|tool| tool.name() == name) {
+            return Some(Self::Step(tool));
+        }
         match (name, tool) {
             ("sandbox", _) => Some(Self::Sandbox),
             ("trace", _) => Some(Self::Trace),
@@ -188,6 +193,7 @@ pub fn dispatch() -> Option<ExitCode> {
                 nvcc::run(&config, &install::nested_cxx(folder, &config), args, &environment)
             }
             Role::Host(language) => host::run(&config, language, args, nested, &environment),
+            Role::Step(tool) => step::run(&config, tool, &args, &environment),
             Role::Sandbox | Role::Trace => Ok(FAILED),
         };
         result.inspect_err(|error| client::refuse(&config, &name, error))
@@ -239,6 +245,8 @@ mod tests {
             ("cmake", Some(Role::Cmake)),
             ("sandbox", Some(Role::Sandbox)),
             ("trace", Some(Role::Trace)),
+            ("cudafe++", Some(Role::Step(step::Tool::Cudafe))),
+            ("ptxas", Some(Role::Step(step::Tool::Ptxas))),
             ("cc", Some(Role::Host(C))),
             ("aarch64-linux-gnu-gcc", Some(Role::Host(C))),
             ("c++", Some(Role::Host(Cxx))),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::client::{Call, Subject};
+use super::install::front_nvcc;
 use super::narrow::{Code, Gencode, NVCC_DEFAULT, narrow, shorthand};
 use super::response::{has_extension, read, split};
 use super::{Arch, Config, InvalidArch, WrapperError, lines};
@@ -95,7 +96,8 @@ fn call<'a>(
     let mut line = CommandLine::default();
     parse(config, &mut line, args)?;
     if line.mode == Mode::Query || !line.inputs {
-        return Ok(Call { tool: nvcc, args: line.original_args(), subject: None, hidden: &HIDDEN });
+        let args = line.original_args();
+        return Ok(Call { tool: nvcc, front: None, args, subject: None, hidden: &HIDDEN });
     }
     let mut args = vec!["-ccbin".into(), ccbin.into()];
     let kind = line.kind();
@@ -121,7 +123,8 @@ fn call<'a>(
         sms: if kind == Kind::CompileCuda { sms } else { Vec::new() },
         name: None,
     });
-    Ok(Call { tool: nvcc, args, subject, hidden: &HIDDEN })
+    let front = (kind == Kind::CompileCuda).then(|| front_nvcc(ccbin)).filter(|nvcc| nvcc.exists());
+    Ok(Call { tool: nvcc, front, args, subject, hidden: &HIDDEN })
 }
 
 /// What keeps an object the same from run to run: nvcc writes the name of a temporary file, with

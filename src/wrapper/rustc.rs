@@ -98,7 +98,8 @@ fn call<'a>(
     args.extend(differing.map(|(real, canonical)| {
         format!("--remap-path-prefix={}={}", real.display(), canonical.display()).into()
     }));
-    Call { tool: rustc, args, subject: subject(line, environment), hidden: &[] }
+    let subject = subject(line, environment);
+    Call { tool: rustc, front: None, args, subject, hidden: &[] }
 }
 
 fn joined(prefix: &str, value: &OsStr) -> OsString {

@@ -2,4 +2,6 @@
 
 mod hits;
 mod place;
+mod shared;
 mod stale;
+mod steps;

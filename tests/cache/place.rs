@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crosswheel::actions::{Action, CacheStore, CostBook, Server, ServerOptions};
-use crosswheel::cache::{Caching, Objects, Scope};
+use crosswheel::cache::shared::{Shared, Traffic};
+use crosswheel::cache::{Caching, Layers, Objects, Scope};
 use crosswheel::context::{Context, Setup};
 use crosswheel::environment::Environment;
 use crosswheel::exec::{Finished, Interrupt, Isolation, Sandbox};
@@ -65,6 +66,8 @@ impl Recorder {
 pub struct Cache {
     folder: tempfile::TempDir,
     pub reporter: Arc<Recorder>,
+    /// A server with entries of other caches.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// What a compile gave.
@@ -72,6 +75,10 @@ pub struct Compiled {
     pub code: u8,
     pub said: Vec<String>,
     pub action: Option<Action>,
+    /// What was had of the cache, layer by layer.
+    pub layers: Layers,
+    /// What was had of its server.
+    pub shared: Option<Traffic>,
 }
 
 impl Compiled {
@@ -105,7 +112,7 @@ pub struct Place<'a> {
 impl Cache {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, reporter: Arc::default() }
+        Self { folder, reporter: Arc::default(), shared: None }
     }
 
     pub fn objects(&self) -> Objects {
@@ -181,8 +188,11 @@ impl Place<'_> {
             objects: view.inside(self.cache.objects().root()),
             incoming: build.join("incoming"),
             tracer: tools.join("trace"),
+            compilers: toolchain.device_compilers,
+            aliases: toolchain.aliases.clone(),
             torch: self.torch.into(),
             scope: Scope { build, fixed, ..Scope::default() },
+            shared: self.cache.shared.is_some(),
         });
         config
     }
@@ -206,12 +216,19 @@ impl Place<'_> {
             cache: Some(CacheStore {
                 objects: self.cache.objects(),
                 incoming: self.path("incoming"),
+                shared: self.cache.shared.clone(),
             }),
         });
         let server = server.unwrap();
         let finished = self.command(tool, args);
-        let action = server.finish().actions.pop();
-        Compiled { code: finished.code(), said: finished.tail, action }
+        let served = server.finish();
+        Compiled {
+            code: finished.code(),
+            said: finished.tail,
+            action: served.actions.into_iter().next_back(),
+            layers: served.layers,
+            shared: served.shared,
+        }
     }
 
     fn command(&self, tool: &str, args: &str) -> Finished {

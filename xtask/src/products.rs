@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use crosswheel::cache::Layers;
+use crosswheel::cache::shared::Traffic;
 use crosswheel::pipeline::Product;
 use crosswheel::target::Target;
 use crosswheel::torch::lock::python_tag;
@@ -86,6 +88,14 @@ pub fn print(session: &Session, products: &[Product], failures: &[Failure]) {
             product.saved_ms as f64 / 1000.0,
         );
     }
+    for product in products {
+        if let Some(below) = below_objects(&product.layers) {
+            eprintln!("{}: {below}", product.target);
+        }
+        if let Some(shared) = &product.shared {
+            eprintln!("{}: {}", product.target, traffic(shared));
+        }
+    }
     let received = session.context.registries.http().bytes_received();
     if received > 0 {
         let store = session.context.store.root();
@@ -96,6 +106,43 @@ pub fn print(session: &Session, products: &[Product], failures: &[Failure]) {
             HumanBytes(used)
         );
     }
+}
+
+/// What the cache had of objects that were compiled.
+fn below_objects(layers: &Layers) -> Option<String> {
+    let tools = ["cudafe++", "cicc", "ptxas"];
+    let uses = tools.iter().filter_map(|tool| Some((tool, layers.0.get(*tool)?)));
+    let uses: Vec<_> = uses.collect();
+    let saved: u64 = uses.iter().map(|(_, uses)| uses.saved_ms).sum();
+    let parts: Vec<String> = uses
+        .iter()
+        .map(|(tool, uses)| format!("{} of {} of {tool}", uses.hits, uses.hits + uses.runs))
+        .collect();
+    let seconds = saved as f64 / 1000.0;
+    let text = format!("below objects it had {} and saved {seconds:.1} CPU s", parts.join(", "));
+    (saved > 0).then_some(text)
+}
+
+/// What a build had of the shared cache, and what went wrong.
+fn traffic(shared: &Traffic) -> String {
+    let mut text = format!(
+        "the shared cache gave {} ({}) and took {} ({})",
+        shared.received,
+        HumanBytes(shared.received_bytes),
+        shared.sent,
+        HumanBytes(shared.sent_bytes)
+    );
+    for (count, what) in [
+        (shared.failed, "requests failed"),
+        (shared.skipped, "were not made"),
+        (shared.unsent, "results were not taken"),
+        (shared.damaged, "entries were damaged"),
+    ] {
+        if count > 0 {
+            text += &format!("; {count} {what}");
+        }
+    }
+    text
 }
 
 fn duration(product: &Product) -> String {

@@ -20,6 +20,8 @@ use super::schedule::Ask;
 use super::{
     Action, ActionsError, CacheStore, CostBook, Expected, Failure, MemoryMethod, Planned, socket,
 };
+use crate::cache::Layers;
+use crate::cache::shared::Traffic;
 use crate::exec::Interrupt;
 use crate::report::{Event, Reporter, next_id};
 use crate::wrapper::UNTRACED;
@@ -68,6 +70,10 @@ pub struct Finished {
     pub planned: Vec<Planned>,
     /// For how long at least one of them ran.
     pub busy: Duration,
+    /// What it had of the cache.
+    pub layers: Layers,
+    /// What it had of the shared cache, where there is one.
+    pub shared: Option<Traffic>,
     /// Why the log does not have all of them.
     pub unlogged: Option<Arc<std::io::Error>>,
 }
@@ -157,7 +163,8 @@ impl Server {
         drop(record);
         let busy = lock(&self.shared.busy).total;
         let planned = std::mem::take(&mut lock(&self.shared.planned).0);
-        Finished { actions, planned, busy, unlogged }
+        let (layers, shared) = self.shared.keeper.finish(&actions);
+        Finished { actions, planned, busy, layers, shared, unlogged }
     }
 
     /// Raised when time is up: what waits for leave gets none, and is to be stopped.
@@ -256,6 +263,15 @@ fn serve(stream: &UnixStream, shared: &Shared) {
                 let _ = send(stream, &Reply::Go);
             }
             Request::Damaged { result } => shared.keeper.drop_damaged(&result),
+            Request::Look { key } => {
+                shared.keeper.look(&key);
+                let _ = send(stream, &Reply::Go);
+            }
+            Request::Bring { result } => {
+                shared.keeper.bring(&result);
+                let _ = send(stream, &Reply::Go);
+            }
+            Request::Step(step) => shared.keeper.step(step),
             Request::Refuse(refuse) => {
                 shared.failed(Failure::Refused(refuse));
                 // The wrapper ends when it knows that it was heard.

@@ -21,6 +21,7 @@ def main(request_path, result_path):
         request = json.load(file)
     if sys.version_info >= (3, 13):
         let_exec_set_locals()
+    write_wheels_quickly()
     try:
         result = {"value": call(request)}
     except KeyboardInterrupt:
@@ -55,6 +56,23 @@ def let_exec_set_locals():
         return python_exec(source, caller.f_globals, caller.f_locals, **options)
 
     builtins.exec = exec
+
+
+def write_wheels_quickly():
+    """Keeps zipfile from compressing wheels: crosswheel reads them once, and writes them anew."""
+    import zipfile
+
+    # Public since Python 3.13.
+    level = next(name for name in ("compress_level", "_compresslevel") if hasattr(zipfile.ZipInfo, name))
+    zipfile_open = zipfile.ZipFile.open
+
+    def open(self, name, mode="r", *arguments, **options):
+        is_member = isinstance(name, zipfile.ZipInfo)
+        if mode == "w" and is_member and str(self.filename).endswith(".whl"):
+            setattr(name, level, 0)
+        return zipfile_open(self, name, mode, *arguments, **options)
+
+    zipfile.ZipFile.open = open
 
 
 def call(request):

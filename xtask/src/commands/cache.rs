@@ -1,7 +1,7 @@
 //! `cargo xtask cache`: how much the object cache holds, whether it is intact; and making room.
 
 use clap::Subcommand;
-use crosswheel::cache::{CacheError, Limit, Removed, Stats};
+use crosswheel::cache::{CacheError, Layers, Limit, Removed, Stats, Uses};
 use indicatif::HumanBytes;
 use serde::Serialize;
 
@@ -42,6 +42,7 @@ enum Output {
         #[serde(flatten)]
         stats: Stats,
         limit: u64,
+        layers: Layers,
     },
     Removed(Removed),
     Verified(Removed),
@@ -50,10 +51,14 @@ enum Output {
 /// Runs the verb.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
-    let (objects, settings) = (session.context.objects(), session.context.cache);
+    let (objects, settings) = (session.context.objects(), session.context.cache.clone());
     let fail = |error| crosswheel::Error::from(CacheError::Io(error));
     let output = match &args.verb {
-        Verb::Stats => Output::Stats { stats: objects.measure(), limit: settings.limit.0 },
+        Verb::Stats => Output::Stats {
+            stats: objects.measure(),
+            limit: settings.limit.0,
+            layers: objects.layers(),
+        },
         Verb::Gc { limit } => {
             let limit = limit.unwrap_or(settings.limit);
             Output::Removed(objects.gc(limit.0).map_err(fail)?)
@@ -69,13 +74,19 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 
 fn print_text(output: &Output) {
     match output {
-        Output::Stats { stats, limit } => println!(
-            "{} results of {} actions, {} of at most {}",
-            stats.results,
-            stats.actions,
-            HumanBytes(stats.size),
-            HumanBytes(*limit)
-        ),
+        Output::Stats { stats, limit, layers } => {
+            println!(
+                "{} results of {} actions, {} of at most {}",
+                stats.results,
+                stats.actions,
+                HumanBytes(stats.size),
+                HumanBytes(*limit)
+            );
+            for (layer, Uses { hits, runs, saved_ms }) in &layers.0 {
+                let seconds = *saved_ms as f64 / 1000.0;
+                println!("{layer:13} {hits:5} of {:5} were there: {seconds:.1} CPU s", hits + runs);
+            }
+        }
         Output::Removed(removed) => {
             println!("removed {} results, {}", removed.results, HumanBytes(removed.size));
         }

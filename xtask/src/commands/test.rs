@@ -27,6 +27,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         let mut words: Vec<OsString> = vec!["test".into(), "--manifest-path".into()];
         words.push(manifest.clone().into());
         words.extend(which.iter().map(Into::into));
+        words.extend(args.full.then(|| "--features=shared-cache".into()));
         words.push("--".into());
         words.extend(args.full.then(|| "--include-ignored".into()));
         words.extend(args.filter.iter().map(Into::into));

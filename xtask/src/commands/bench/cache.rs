@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use crosswheel::actions::{Action, CacheStore, CostBook, Server, ServerOptions};
@@ -12,12 +12,12 @@ use crosswheel::exec::{Interrupt, Isolation, Sandbox};
 use crosswheel::report::Silent;
 use crosswheel::toolchain::Toolchain;
 use crosswheel::wrapper::{self, Config, Toolkit, Torch};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
+use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::super::common::{Format, Headers, Machine, Session, SessionArgs, print_json};
-use super::median;
+use super::peers::{Compilers, Peer, Peers, run};
+use super::{cpu_ms, median};
 
 /// Builds CUDA and C++ files and links them: with ninja and the compilers alone, and through
 /// crosswheel with an empty cache, a full one, and a full one in another folder.
@@ -32,6 +32,8 @@ pub struct Cache {
     /// How many compilers run at once
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     jobs: usize,
+    #[command(flatten)]
+    peers: Peers,
     /// text, or one JSON object on stdout
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -39,7 +41,7 @@ pub struct Cache {
     session: SessionArgs,
 }
 
-const CUDA: &str = "#include <cub/cub.cuh>\n\
+pub(super) const CUDA: &str = "#include <cub/cub.cuh>\n\
     __global__ void sum_N(const float *in, float *out) {\n\
     using Sum = cub::BlockReduce<float, 256>;\n\
     __shared__ typename Sum::TempStorage storage;\n\
@@ -75,7 +77,7 @@ struct Output {
 
 #[derive(Debug, Serialize)]
 struct Row {
-    name: &'static str,
+    name: String,
     wall_ms: u64,
     cpu_ms: u64,
     slowest_ms: u64,
@@ -83,7 +85,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(name: &'static str, builds: &[Built]) -> Self {
+    fn of(name: String, builds: &[Built]) -> Self {
         let of = |value: fn(&Built) -> u64| median(builds.iter().map(value).collect());
         Self {
             name,
@@ -112,6 +114,7 @@ impl Cache {
         };
         let names = ["plain", "cold", "warm", "moved"];
         let mut builds: [Vec<Built>; 4] = Default::default();
+        let mut others: IndexMap<String, Vec<Built>> = IndexMap::new();
         for run in 0..self.runs {
             let objects = Objects::new(folder.path().join(format!("objects-{run}")));
             let place = |name: &str| bench.place(&format!("{name}-{run}"), self.files, &objects);
@@ -122,8 +125,19 @@ impl Cache {
             first.clean(&actions)?;
             builds[2].push(first.build()?.0);
             builds[3].push(second.build()?.0);
+            let caches = folder.path().join(format!("peers-{run}"));
+            for peer in self.peers.start(&caches)? {
+                for (build, place) in [("cold", "first"), ("warm", "first"), ("moved", "second")] {
+                    let place = caches.join(format!("{}-{place}", peer.name));
+                    let built = build_by(&peer, &Compilers(&toolchain), &place, self.files)?;
+                    others.entry(format!("{} {build}", peer.name)).or_default().push(built);
+                }
+            }
         }
-        let rows = names.into_iter().zip(&builds).map(|(name, builds)| Row::of(name, builds));
+        let ours = names.into_iter().map(str::to_owned).zip(&builds);
+        let rows = ours.map(|(name, builds)| Row::of(name, builds));
+        let others = others.into_iter().map(|(name, builds)| Row::of(name, &builds));
+        let rows = rows.chain(others);
         let (files, jobs, runs) = (self.files, self.jobs, self.runs);
         let output = Output { files, jobs, runs, builds: rows.collect() };
         match self.format {
@@ -137,12 +151,12 @@ impl Cache {
 fn print_text(output: &Output) {
     let Output { files, jobs, runs, builds } = output;
     println!("{files} files and a link, {jobs} at once, medians of {runs}");
-    println!("build   wall s  CPU s   CPU to plain  slowest action s  hits");
+    println!("build          wall s  CPU s   CPU to plain  slowest action s  hits");
     let plain = builds.first().map_or(1, |row| row.cpu_ms).max(1) as f64;
     for row in builds {
         let seconds = |ms: u64| ms as f64 / 1000.0;
         println!(
-            "{:6} {:7.2} {:6.2} {:14.3} {:17.3} {:5}",
+            "{:13} {:7.2} {:6.2} {:14.3} {:17.3} {:5}",
             row.name,
             seconds(row.wall_ms),
             seconds(row.cpu_ms),
@@ -151,6 +165,58 @@ fn print_text(output: &Output) {
             row.hits
         );
     }
+}
+
+/// Compiles the same files one by one through another cache, outside of any sandbox, and links them.
+/// Processor time of a server is not in it.
+fn build_by(
+    peer: &Peer,
+    compilers: &Compilers<'_>,
+    place: &Path,
+    files: usize,
+) -> anyhow::Result<Built> {
+    fs_err::create_dir_all(place)?;
+    let mut link = vec![compilers.0.cxx.display().to_string()];
+    link.push(format!("--sysroot={}", compilers.0.sysroot.display()));
+    link.extend(["-shared", "-o", "all.so"].map(str::to_owned));
+    let hits = peer.hits()?;
+    let mut slowest = Duration::ZERO;
+    let mut compiles = Vec::new();
+    for file in 0..files {
+        let (text, source, is_cuda) = source(file);
+        fs_err::write(place.join(&source), text)?;
+        let object = format!("file_{file}.o");
+        let words = if is_cuda {
+            let mut words = compilers.nvcc(&source, &object);
+            words.push("-gencode=arch=compute_110,code=sm_110".to_owned());
+            words
+        } else {
+            compilers.cxx(&source, &object)
+        };
+        compiles.push(words);
+        link.push(object);
+    }
+    let (begun, before) = (Instant::now(), cpu_ms()?);
+    for words in &compiles {
+        let begun = Instant::now();
+        peer.compile(place, words)?;
+        slowest = slowest.max(begun.elapsed());
+    }
+    run(place, &link, &[])?;
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Ok(Built {
+        wall_ms: ms(begun.elapsed()),
+        cpu_ms: cpu_ms()? - before,
+        slowest_ms: ms(slowest),
+        hits: peer.hits()? - hits,
+    })
+}
+
+/// The text of a file, its name, and whether it is CUDA.
+fn source(file: usize) -> (String, String, bool) {
+    let is_cuda = file.is_multiple_of(2);
+    let (text, extension) = if is_cuda { (CUDA, "cu") } else { (CXX, "cpp") };
+    (text.replace('N', &file.to_string()), format!("file_{file}.{extension}"), is_cuda)
 }
 
 struct Bench<'a> {
@@ -205,11 +271,10 @@ impl Place<'_> {
         );
         let mut objects = String::new();
         for file in 0..files {
-            let (text, extension, rule) =
-                if file % 2 == 0 { (CUDA, "cu", "cuda") } else { (CXX, "cpp", "cxx") };
-            let text = text.replace('N', &file.to_string());
-            fs_err::write(self.root.join(format!("file_{file}.{extension}")), text)?;
-            writeln!(rules, "build file_{file}.o: {rule} file_{file}.{extension}")?;
+            let (text, name, is_cuda) = source(file);
+            fs_err::write(self.root.join(&name), text)?;
+            let rule = if is_cuda { "cuda" } else { "cxx" };
+            writeln!(rules, "build file_{file}.o: {rule} {name}")?;
             write!(objects, " file_{file}.o")?;
         }
         writeln!(rules, "build all.so: link{objects}")?;
@@ -236,12 +301,15 @@ impl Place<'_> {
             objects: view.inside(self.objects.root()),
             incoming: build.join("incoming"),
             tracer: tools.join("trace"),
+            compilers: toolchain.device_compilers,
+            aliases: toolchain.aliases.clone(),
             torch: PathBuf::new(),
             scope: Scope {
                 fixed: vec![view.inside(&components), components, tools],
                 build,
                 ..Scope::default()
             },
+            shared: false,
         });
         config
     }
@@ -260,6 +328,7 @@ impl Place<'_> {
             cache: Some(CacheStore {
                 objects: self.objects.clone(),
                 incoming: self.root.join("incoming"),
+                shared: None,
             }),
         });
         let server = server.map_err(crosswheel::Error::from)?;
@@ -311,13 +380,4 @@ impl Place<'_> {
         }
         Ok(())
     }
-}
-
-/// Of all processes that have ended below this one.
-fn cpu_ms() -> anyhow::Result<u64> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let of = |time: TimeVal| {
-        u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or_default()
-    };
-    Ok(of(usage.user_time()) + of(usage.system_time()))
 }

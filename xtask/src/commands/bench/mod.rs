@@ -1,10 +1,15 @@
 //! `bench`: what crosswheel costs, and what it saves.
 
 mod cache;
+mod narrowing;
 mod overhead;
+mod peers;
 mod rebuild;
+mod stale;
 
 use clap::Subcommand;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 /// Measures what crosswheel costs and saves.
 #[derive(Debug, clap::Args)]
@@ -17,6 +22,8 @@ pub struct Bench {
 enum What {
     Overhead(overhead::Overhead),
     Cache(cache::Cache),
+    Narrowing(narrowing::Narrowing),
+    Stale(stale::Stale),
     Rebuild(Box<rebuild::Rebuild>),
 }
 
@@ -26,9 +33,20 @@ impl Bench {
         match self.what {
             What::Overhead(overhead) => overhead.run(),
             What::Cache(cache) => cache.run(),
+            What::Narrowing(narrowing) => narrowing.run(),
+            What::Stale(stale) => stale.run(),
             What::Rebuild(rebuild) => rebuild.run(),
         }
     }
+}
+
+/// User and system time of all processes that have ended below this one, in milliseconds.
+fn cpu_ms() -> anyhow::Result<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let of = |time: TimeVal| {
+        u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or_default()
+    };
+    Ok(of(usage.user_time()) + of(usage.system_time()))
 }
 
 /// The middle one, or the lower of two.
