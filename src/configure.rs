@@ -218,6 +218,7 @@ pub struct Asked<'a> {
 pub struct Workbench {
     folder: BuildFolder,
     environment: BuildEnvironment,
+    settings: BTreeMap<String, String>,
     sandbox: Sandbox,
     server: Server,
     jobs: NonZeroUsize,
@@ -336,7 +337,8 @@ impl Workbench {
         let own = recipe.environment.iter().map(|(name, value)| (name.clone(), value.into()));
         environment.set(own);
         let (jobs, max_silence) = (resolved.jobs, resolved.max_silence);
-        Ok(Self { folder: folder.clone(), environment, sandbox, server, jobs, max_silence })
+        let (folder, settings) = (folder.clone(), recipe.config_settings.clone());
+        Ok(Self { folder, environment, settings, sandbox, server, jobs, max_silence })
     }
 
     /// Runs hooks of the backend.
@@ -352,7 +354,7 @@ impl Workbench {
             environment: &self.environment,
             system,
             source: &self.folder.source(),
-            settings: &IndexMap::new(),
+            settings: &self.settings,
             log: &self.folder.log(),
             launch: &|invocation| {
                 let command = self.sandbox.command(&invocation.program, &invocation.dir)?;
