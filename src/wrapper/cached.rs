@@ -79,8 +79,11 @@ impl<'a> Plan<'a> {
         if subject.kind == Kind::Preprocess || call.args.iter().any(unrepeatable) {
             return None;
         }
-        // Neither the number of jobs nor where the server listens decides anything.
-        let config = Config { socket: None, jobs: 0, cache: None, ..config.clone() };
+        // Neither the number of jobs, nor what is built, nor where the server listens decides
+        // anything.
+        let (targets, entries) = Default::default();
+        let config =
+            Config { socket: None, jobs: 0, cache: None, targets, entries, ..config.clone() };
         let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
         let wrapper = [SOURCES.concat().into_bytes(), given].concat();
         let key = KeyBuilder::new(&wrapper)

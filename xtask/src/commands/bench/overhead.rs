@@ -175,6 +175,7 @@ impl Overhead {
             jobs: self.jobs,
             prefix_map: vec![(folder.to_owned(), wrapper::CANONICAL_BUILD.into())],
             targets: Selection::default(),
+            entries: Default::default(),
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
