@@ -263,6 +263,7 @@ impl Workbench {
         config.tools.cmake = cmake_of(wheels, &view.inside(&folder.environment()), toolchain)?;
         config.targets =
             wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
+        config.entries.clone_from(&recipe.cmake);
         let cache = (context.cache.enabled && folder.cached)
             .then(|| -> Result<CacheStore> {
                 let (objects, incoming) = (context.objects(), folder.incoming());
@@ -453,6 +454,7 @@ impl Trees<'_> {
             let name = format!("FETCHCONTENT_SOURCE_DIR_{}", tree.wanted.name.to_uppercase());
             cache.insert(name, self.folder.join(tree.folder()).display().to_string());
         }
+        // For projects of the project's own, too.
         cache.extend(recipe.cmake.clone());
         cache
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::client::{Call, Subject};
 use super::said::Said;
-use super::{Config, Selection, WrapperError};
+use super::{Config, WrapperError};
 use crate::actions::Kind;
 use crate::actions::protocol::{Finish, Request};
 use crate::artifact::Sha256;
@@ -90,12 +90,15 @@ impl<'a> Plan<'a> {
             return None;
         }
         let socket = config.socket.clone();
-        // What is built besides, how much of it at once, and who listens, decides nothing.
+        // What is built besides, how much of it at once, what CMake was told, and who listens,
+        // decides nothing.
+        let (targets, entries) = Default::default();
         let config = Config {
             socket: None,
             jobs: 0,
             keep_going: false,
-            targets: Selection::default(),
+            targets,
+            entries,
             cache: None,
             ..config.clone()
         };
