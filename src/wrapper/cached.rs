@@ -21,7 +21,7 @@ use crate::exec::trace;
 pub(crate) const UNTRACED: &str = "this machine lets no process be traced";
 
 /// What the wrappers do to tools beside what their arguments show: this, as text.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     include_str!("cached.rs"),
     include_str!("client.rs"),
     include_str!("cmake.rs"),
@@ -31,6 +31,7 @@ const SOURCES: [&str; 16] = [
     include_str!("install.rs"),
     include_str!("lines.rs"),
     include_str!("mod.rs"),
+    include_str!("module_id.rs"),
     include_str!("narrow.rs"),
     include_str!("nvcc.rs"),
     include_str!("response.rs"),
