@@ -218,6 +218,7 @@ pub struct Asked<'a> {
 pub struct Workbench {
     folder: BuildFolder,
     environment: BuildEnvironment,
+    settings: BTreeMap<String, String>,
     sandbox: Sandbox,
     server: Server,
     jobs: NonZeroUsize,
@@ -262,6 +263,7 @@ impl Workbench {
         config.tools.cmake = cmake_of(wheels, &view.inside(&folder.environment()), toolchain)?;
         config.targets =
             wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
+        config.entries.clone_from(&recipe.cmake);
         let cache = (context.cache.enabled && folder.cached)
             .then(|| -> Result<CacheStore> {
                 let (objects, incoming) = (context.objects(), folder.incoming());
@@ -336,7 +338,8 @@ impl Workbench {
         let own = recipe.environment.iter().map(|(name, value)| (name.clone(), value.into()));
         environment.set(own);
         let (jobs, max_silence) = (resolved.jobs, resolved.max_silence);
-        Ok(Self { folder: folder.clone(), environment, sandbox, server, jobs, max_silence })
+        let (folder, settings) = (folder.clone(), recipe.config_settings.clone());
+        Ok(Self { folder, environment, settings, sandbox, server, jobs, max_silence })
     }
 
     /// Runs hooks of the backend.
@@ -352,7 +355,7 @@ impl Workbench {
             environment: &self.environment,
             system,
             source: &self.folder.source(),
-            settings: &IndexMap::new(),
+            settings: &self.settings,
             log: &self.folder.log(),
             launch: &|invocation| {
                 let command = self.sandbox.command(&invocation.program, &invocation.dir)?;
@@ -451,6 +454,7 @@ impl Trees<'_> {
             let name = format!("FETCHCONTENT_SOURCE_DIR_{}", tree.wanted.name.to_uppercase());
             cache.insert(name, self.folder.join(tree.folder()).display().to_string());
         }
+        // For projects of the project's own, too.
         cache.extend(recipe.cmake.clone());
         cache
     }

@@ -12,9 +12,10 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 31] = [
+const VERBS: [(&str, &[&str]); 32] = [
     ("audit", &["audit", "compare"]),
     ("bench cache", &["bench-cache"]),
+    ("bench emulated", &["bench-emulated"]),
     ("bench narrowing", &["bench-narrowing"]),
     ("bench overhead", &["bench"]),
     ("bench rebuild", &["bench-rebuild"]),

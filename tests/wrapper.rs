@@ -90,6 +90,7 @@ impl Build {
             keep_going: false,
             prefix_map: vec![(self.folder.path().to_owned(), wrapper::CANONICAL_BUILD.into())],
             targets: Selection::default(),
+            entries: Default::default(),
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),

@@ -22,6 +22,7 @@ pub(super) struct Written {
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
     cuda: Vec<String>,
+    config_settings: BTreeMap<String, String>,
     cmake: BTreeMap<String, String>,
     leave_out: Vec<String>,
     without_rust: bool,
@@ -42,6 +43,7 @@ struct Layer {
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
     cuda: Vec<String>,
+    config_settings: BTreeMap<String, String>,
     cmake: BTreeMap<String, String>,
     leave_out: Vec<String>,
     without_rust: bool,
@@ -64,6 +66,8 @@ struct VersionLayer {
     requires: Vec<Requirement>,
     #[serde(default)]
     cuda: Vec<String>,
+    #[serde(default)]
+    config_settings: BTreeMap<String, String>,
     #[serde(default)]
     cmake: BTreeMap<String, String>,
     #[serde(default)]
@@ -123,6 +127,7 @@ macro_rules! layer_from {
                     environment: layer.environment,
                     requires: layer.requires,
                     cuda: layer.cuda,
+                    config_settings: layer.config_settings,
                     cmake: layer.cmake,
                     leave_out: layer.leave_out,
                     without_rust: layer.without_rust,
@@ -143,11 +148,12 @@ layer_from!(VersionLayer);
 impl Layer {
     /// Variables, and sources of one name, win over earlier ones; lists add up.
     fn lay_over(self, recipe: &mut Recipe) {
-        let Self { environment, requires, cuda, cmake, leave_out, .. } = self;
+        let Self { environment, requires, cuda, config_settings, cmake, leave_out, .. } = self;
         let Self { without_rust, source, pin, crates, contract, waivers, .. } = self;
         recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
         recipe.requires.extend(requires.iter().map(ToString::to_string));
         recipe.cuda.extend(cuda);
+        recipe.config_settings.extend(config_settings);
         recipe.cmake.extend(cmake);
         recipe.leave_out.extend(leave_out);
         recipe.without_rust |= without_rust;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::client::{Call, Subject};
 use super::said::Said;
-use super::{Config, Selection, WrapperError};
+use super::{Config, WrapperError};
 use crate::actions::Kind;
 use crate::actions::protocol::{Finish, Request};
 use crate::artifact::Sha256;
@@ -21,7 +21,7 @@ use crate::exec::trace;
 pub(crate) const UNTRACED: &str = "this machine lets no process be traced";
 
 /// What the wrappers do to tools beside what their arguments show: this, as text.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     include_str!("cached.rs"),
     include_str!("client.rs"),
     include_str!("cmake.rs"),
@@ -31,6 +31,7 @@ const SOURCES: [&str; 16] = [
     include_str!("install.rs"),
     include_str!("lines.rs"),
     include_str!("mod.rs"),
+    include_str!("module_id.rs"),
     include_str!("narrow.rs"),
     include_str!("nvcc.rs"),
     include_str!("response.rs"),
@@ -90,12 +91,15 @@ impl<'a> Plan<'a> {
             return None;
         }
         let socket = config.socket.clone();
-        // What is built besides, how much of it at once, and who listens, decides nothing.
+        // What is built besides, how much of it at once, what CMake was told, and who listens,
+        // decides nothing.
+        let (targets, entries) = Default::default();
         let config = Config {
             socket: None,
             jobs: 0,
             keep_going: false,
-            targets: Selection::default(),
+            targets,
+            entries,
             cache: None,
             ..config.clone()
         };

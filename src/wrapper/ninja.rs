@@ -1,7 +1,7 @@
 //! ninja: with crosswheel's job number, and a plan told beforehand.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::client::{connect, die_with};
 use super::cmake::is_trial;
@@ -40,7 +40,7 @@ pub(super) fn run(
         if let Some(socket) = told {
             let stream = connect(socket)?;
             let failed = |source| WrapperError::Server { socket: socket.clone(), source };
-            let plan = plan(config, &args).map_err(fail)?;
+            let plan = plan(config, &args, environment.current_dir()).map_err(fail)?;
             // Other commands wait for no leave: where there are such, ninja itself counts.
             if plan.only_actions {
                 jobs = window(jobs);
@@ -86,14 +86,31 @@ fn without_jobs(args: Vec<OsString>) -> Vec<OsString> {
 
 /// What ninja is about to run, by a dry run: it reads the build files and looks at times, and
 /// starts nothing. What it says against the build, the real run will say again.
-fn plan(config: &Config, args: &[OsString]) -> std::io::Result<Plan> {
+fn plan(config: &Config, args: &[OsString], here: &Path) -> std::io::Result<Plan> {
     let mut dry = vec![OsString::from("-n"), "-v".into()];
+    dry.extend(manifest(args, here).into_iter().flatten());
     dry.extend(args.iter().filter(|arg| *arg != "--quiet").cloned());
     let output = read_inheriting(&config.tools.ninja, &dry)?;
     Ok(Plan {
         actions: output.lines().filter_map(|line| planned(config, line)).collect(),
         only_actions: output.lines().filter_map(command).all(|words| kind(&words).is_some()),
     })
+}
+
+/// The build file by its whole path. By the name that it has in itself, a dry run would tell nothing
+/// but that it is to be made anew, as CMake has it wherever a project asks it to look for new files.
+fn manifest(args: &[OsString], here: &Path) -> Option<[OsString; 2]> {
+    let after = |option: &str| {
+        let place = args.iter().position(|arg| arg.to_string_lossy().starts_with(option))?;
+        let joined = args[place].to_string_lossy()[option.len()..].to_owned();
+        match joined.is_empty() {
+            true => args.get(place + 1).map(PathBuf::from),
+            false => Some(joined.into()),
+        }
+    };
+    let folder = after("-C").map_or_else(|| here.to_owned(), |folder| here.join(folder));
+    let path = folder.join("build.ninja");
+    (after("-f").is_none() && path.is_file()).then(|| ["-f".into(), path.into()])
 }
 
 /// The words of a line of ninja's.
@@ -134,6 +151,23 @@ mod tests {
         let args = "-v -j 8 -j4 -l 2.5 -l3 -k 0 -C build -jobs all";
         let args = args.split(' ').map(OsString::from).collect();
         assert_eq!(without_jobs(args), ["-v", "-k", "0", "-C", "build", "-jobs", "all"]);
+    }
+
+    #[test]
+    fn a_dry_run_makes_no_build_file_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir(folder.path().join("out")).unwrap();
+        let file = folder.path().join("out/build.ninja");
+        let named = |args: &str| {
+            let args: Vec<_> = args.split(' ').map(OsString::from).collect();
+            manifest(&args, folder.path()).map(|[_, path]| PathBuf::from(path))
+        };
+        assert_eq!(named("-C out"), None);
+        fs_err::write(&file, "").unwrap();
+        assert_eq!(named("-v -C out all"), Some(file.clone()));
+        assert_eq!(named("-Cout"), Some(file));
+        assert_eq!(named("-C out -f other.ninja"), None);
+        assert_eq!(named("all"), None);
     }
 
     #[test]

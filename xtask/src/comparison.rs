@@ -82,7 +82,10 @@ fn cells(side: Option<&Side>) -> String {
     let listed = |counts: &BTreeMap<String, usize>| {
         counts.iter().map(|(arch, count)| format!("{arch}×{count}")).collect::<Vec<_>>()
     };
-    let code = [listed(&side.sass), listed(&side.ptx)].concat().join(" ");
+    // PTX is for a virtual architecture, as nvcc calls it.
+    let ptx = listed(&side.ptx).into_iter().map(|ptx| ptx.replacen("sm_", "compute_", 1));
+    let code: Vec<_> = listed(&side.sass).into_iter().chain(ptx).collect();
+    let code = code.join(" ");
     let code = if code.is_empty() { "none" } else { &code };
     format!("{} | {code}", HumanBytes(side.size))
 }

@@ -31,7 +31,7 @@ def _build():
     if not libraries:
         sys.exit('no crate makes a shared library: `crate-type = ["cdylib"]` of `[lib]` does')
     if len(libraries) > 1:
-        names = ", ".join(f"`{package['name']}`" for package, _ in libraries)
+        names = ", ".join(sorted(f"`{package['name']}`" for package, _ in libraries))
         sys.exit(f"several crates make a shared library ({names}): `--package` chooses one")
     return libraries[0]
 

@@ -41,7 +41,7 @@ pub struct Cache {
     session: SessionArgs,
 }
 
-pub(super) const CUDA: &str = "#include <cub/cub.cuh>\n\
+const CUDA: &str = "#include <cub/cub.cuh>\n\
     __global__ void sum_N(const float *in, float *out) {\n\
     using Sum = cub::BlockReduce<float, 256>;\n\
     __shared__ typename Sum::TempStorage storage;\n\
@@ -213,7 +213,7 @@ fn build_by(
 }
 
 /// The text of a file, its name, and whether it is CUDA.
-fn source(file: usize) -> (String, String, bool) {
+pub(super) fn source(file: usize) -> (String, String, bool) {
     let is_cuda = file.is_multiple_of(2);
     let (text, extension) = if is_cuda { (CUDA, "cu") } else { (CXX, "cpp") };
     (text.replace('N', &file.to_string()), format!("file_{file}.{extension}"), is_cuda)

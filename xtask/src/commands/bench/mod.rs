@@ -1,6 +1,7 @@
 //! `bench`: what crosswheel costs, and what it saves.
 
 mod cache;
+mod emulated;
 mod narrowing;
 mod overhead;
 mod peers;
@@ -22,6 +23,7 @@ pub struct Bench {
 enum What {
     Overhead(overhead::Overhead),
     Cache(cache::Cache),
+    Emulated(emulated::Emulated),
     Narrowing(narrowing::Narrowing),
     Stale(stale::Stale),
     Rebuild(Box<rebuild::Rebuild>),
@@ -33,6 +35,7 @@ impl Bench {
         match self.what {
             What::Overhead(overhead) => overhead.run(),
             What::Cache(cache) => cache.run(),
+            What::Emulated(emulated) => emulated.run(),
             What::Narrowing(narrowing) => narrowing.run(),
             What::Stale(stale) => stale.run(),
             What::Rebuild(rebuild) => rebuild.run(),

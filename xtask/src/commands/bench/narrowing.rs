@@ -71,7 +71,7 @@ impl Narrowing {
             Some(file) => session.context.environment.current_dir().join(file),
             None => {
                 let path = folder.path().join("sum.cu");
-                fs_err::write(&path, super::cache::CUDA)?;
+                fs_err::write(&path, super::cache::source(0).0)?;
                 path
             }
         };

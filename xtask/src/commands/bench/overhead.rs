@@ -176,6 +176,7 @@ impl Overhead {
             keep_going: false,
             prefix_map: vec![(folder.to_owned(), wrapper::CANONICAL_BUILD.into())],
             targets: Selection::default(),
+            entries: Default::default(),
             compile_flags: Vec::new(),
             link_flags: Vec::new(),
             nvcc_flags: Vec::new(),
