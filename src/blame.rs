@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::actions::{Cause, Failure, Kind};
+use crate::actions::{Cause, Expected, Failure, Kind};
 use crate::error::{Class, Diagnose, FREE_SPACE, tells_full_disk};
 use crate::python::backend::{BackendError, Exception};
 use crate::rust::hints::hint;
@@ -20,6 +20,12 @@ pub enum BuildError {
     /// The package's own scripts, or their backend.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// None of either: its time was up.
+    #[error("time is up{}", remaining(left))]
+    TimeUp {
+        /// What is left of all that was planned.
+        left: Expected,
+    },
     /// A compiler.
     #[error("{}", describe(failure))]
     Compiler {
@@ -58,6 +64,7 @@ impl Diagnose for BuildError {
     fn class(&self) -> Class {
         match self {
             Self::Backend(error) => error.class(),
+            Self::TimeUp { .. } => Class::TimeUp,
             Self::Compiler { failure, .. } => match failure.cause() {
                 Cause::Killed(_) => Class::Memory,
                 Cause::Said if said(failure).iter().any(|line| tells_full_disk(line)) => {
@@ -71,6 +78,7 @@ impl Diagnose for BuildError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Backend(error) => error.hint(),
+            Self::TimeUp { .. } => Some(GO_ON.to_owned()),
             Self::Compiler { failure: Failure::Refused(refuse), .. } if refuse.hint.is_some() => {
                 refuse.hint.clone()
             }
@@ -89,6 +97,22 @@ impl Diagnose for BuildError {
             }),
         }
     }
+}
+
+const GO_ON: &str = "the same command goes on from here, with a later `--until` or without one";
+
+/// What is left to do, as far as a build tool said it.
+fn remaining(left: &Expected) -> String {
+    let Expected { actions, known, cpu_ms, peak_memory, .. } = *left;
+    if actions == 0 {
+        return String::new();
+    }
+    let hours = cpu_ms as f64 / 3.6e6;
+    let gib = peak_memory as f64 / (1u64 << 30) as f64;
+    format!(
+        ": {actions} compiler calls are left, about {hours:.2} CPU hours and up to {gib:.1} GiB \
+         each, by what {known} of them took before and others of their kind"
+    )
 }
 
 /// Whether an exception tells that a command failed: of setuptools (`CompileError`, `command …

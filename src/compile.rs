@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use missing_header::MissingHeader;
 
 use crate::Result;
-use crate::actions::{Action, ActionsError, CostBook};
+use crate::actions::{Action, ActionsError, CostBook, PlanRecord};
 use crate::cache::Layers;
 use crate::cache::shared::Traffic;
 use crate::configure::{BuildFolder, ConfigureError, Configured};
@@ -87,9 +87,12 @@ pub fn compile(context: &Context, configured: Configured) -> Result<Built> {
     let now = bench.finish();
     let mut costs = CostBook::load(&context.costs());
     for action in &now.actions {
-        costs.record(&locked.resolved.request.to_string(), action);
+        costs.record(&locked.costs_name(), action);
     }
     costs.save()?;
+    let mut plan = PlanRecord::load(&folder.plan(), locked.digest());
+    plan.add(now.planned);
+    plan.save(&folder.plan())?;
     let wheel = match built {
         Ok(wheel) => wheel,
         Err(error) => {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use walkdir::WalkDir;
 
 use crate::Result;
 use crate::actions::{CacheStore, CostBook, Finished, Server, ServerOptions};
@@ -111,6 +112,11 @@ impl BuildFolder {
         self.root.join("toolchain.cmake")
     }
 
+    /// Where scikit-build-core has CMake build: a folder of its own choice would go with it.
+    pub fn cmake(&self) -> PathBuf {
+        self.root.join("cmake")
+    }
+
     /// The Python environment.
     pub fn environment(&self) -> PathBuf {
         self.root.join("environment")
@@ -156,6 +162,11 @@ impl BuildFolder {
         self.root.join("actions.jsonl")
     }
 
+    /// All actions that build tools said that they would run.
+    pub fn plan(&self) -> PathBuf {
+        self.root.join("plan.json")
+    }
+
     /// What the object cache is to keep.
     fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
@@ -175,7 +186,9 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
     if let Some(rust) = &fetched.locked.rust {
         rust::prepare(context, &folder, &rust.crates, &fetched.crates)?;
     }
+    let package = fetched.locked.costs_name();
     let asked = Asked {
+        package: &package,
         resolved,
         recipe: &fetched.locked.recipe,
         trees: &fetched.locked.trees,
@@ -189,6 +202,8 @@ pub fn configure(context: &Context, patched: Patched) -> Result<Configured> {
 /// What is asked of a place to build in.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
+    /// What the record of costs calls the package.
+    pub package: &'a str,
     /// What is built.
     pub resolved: &'a Resolved,
     /// What its recipe says.
@@ -203,6 +218,7 @@ pub struct Asked<'a> {
 pub struct Workbench {
     folder: BuildFolder,
     environment: BuildEnvironment,
+    settings: BTreeMap<String, String>,
     sandbox: Sandbox,
     server: Server,
     jobs: NonZeroUsize,
@@ -219,7 +235,7 @@ impl Workbench {
         torch: &TorchSdk,
         folder: &BuildFolder,
     ) -> Result<Self> {
-        let Asked { resolved, recipe, trees, wheels } = asked;
+        let Asked { package, resolved, recipe, trees, wheels } = asked;
         fs_err::create_dir_all(folder.root()).map_err(ConfigureError::Io)?;
         let tools = folder.tools();
         let supervisor = wrapper::install_sandbox(&tools, &context.executable)?;
@@ -247,6 +263,7 @@ impl Workbench {
         config.tools.cmake = cmake_of(wheels, &view.inside(&folder.environment()), toolchain)?;
         config.targets =
             wrapper::Selection { only: resolved.only.clone(), without: recipe.leave_out.clone() };
+        config.entries.clone_from(&recipe.cmake);
         let cache = (context.cache.enabled && folder.cached)
             .then(|| -> Result<CacheStore> {
                 let (objects, incoming) = (context.objects(), folder.incoming());
@@ -270,10 +287,11 @@ impl Workbench {
             log: folder.actions(),
             jobs: resolved.jobs.get(),
             memory: resolved.memory,
+            until: resolved.until,
             running: Some(context.store.root().join("running")),
             reporter: Arc::clone(&context.reporter),
             costs: CostBook::load(&context.costs()),
-            package: resolved.request.to_string(),
+            package: package.to_owned(),
             cache,
         })?;
         let tools =
@@ -288,7 +306,10 @@ impl Workbench {
             cache: trees.cache(recipe),
         };
         let toolchain_file = folder.toolchain_file();
-        write_changed(&toolchain_file, &wrapped.cmake(&project)).map_err(ConfigureError::Io)?;
+        let written = write_changed(&toolchain_file, &wrapped.cmake(&project));
+        if written.map_err(ConfigureError::Io)? {
+            forget_caches(folder).map_err(ConfigureError::Io)?;
+        }
         let answers =
             TorchAnswers { root: torch.python_path.clone(), version: torch.facts.version.clone() };
         let parts = Parts {
@@ -309,12 +330,16 @@ impl Workbench {
             environment.set([(rust::CRATE.to_owned(), package.into())]);
         }
         let file = view.inside(&toolchain_file).into_os_string();
-        environment.set([("CMAKE_TOOLCHAIN_FILE".to_owned(), file)]);
+        environment.set([
+            ("CMAKE_TOOLCHAIN_FILE".to_owned(), file),
+            ("SKBUILD_BUILD_DIR".to_owned(), view.inside(&folder.cmake()).into_os_string()),
+        ]);
         environment.set(trees.variables());
         let own = recipe.environment.iter().map(|(name, value)| (name.clone(), value.into()));
         environment.set(own);
         let (jobs, max_silence) = (resolved.jobs, resolved.max_silence);
-        Ok(Self { folder: folder.clone(), environment, sandbox, server, jobs, max_silence })
+        let (folder, settings) = (folder.clone(), recipe.config_settings.clone());
+        Ok(Self { folder, environment, settings, sandbox, server, jobs, max_silence })
     }
 
     /// Runs hooks of the backend.
@@ -330,14 +355,18 @@ impl Workbench {
             environment: &self.environment,
             system,
             source: &self.folder.source(),
-            settings: &IndexMap::new(),
+            settings: &self.settings,
             log: &self.folder.log(),
             launch: &|invocation| {
                 let command = self.sandbox.command(&invocation.program, &invocation.dir)?;
-                finish(context, command.silence(silence.clone()), invocation)
+                let command = command.silence(silence.clone()).stop(Some(self.server.over()));
+                finish(context, command, invocation)
             },
         });
-        done.map_err(|error| BuildError::new(error, &self.server.failures(), self.jobs).into())
+        done.map_err(|error| match self.server.over().is_raised() {
+            true => BuildError::TimeUp { left: self.server.left() }.into(),
+            false => BuildError::new(error, &self.server.failures(), self.jobs).into(),
+        })
     }
 
     /// The variables of the build's processes.
@@ -372,7 +401,7 @@ fn forget_left_out(folder: &BuildFolder, asked: Asked<'_>) -> std::io::Result<()
         }
     }
     fs_err::create_dir_all(folder.root())?;
-    write_changed(&record, &selected)
+    write_changed(&record, &selected).map(|_| ())
 }
 
 /// The cmake among the wheels of a build environment, as the build calls it: the project's wheels
@@ -425,6 +454,7 @@ impl Trees<'_> {
             let name = format!("FETCHCONTENT_SOURCE_DIR_{}", tree.wanted.name.to_uppercase());
             cache.insert(name, self.folder.join(tree.folder()).display().to_string());
         }
+        // For projects of the project's own, too.
         cache.extend(recipe.cmake.clone());
         cache
     }
@@ -438,12 +468,26 @@ impl Trees<'_> {
     }
 }
 
-/// Writes a file, unless it holds that text already: its time says when it changed.
-fn write_changed(path: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a file, unless it holds that text already: its time says when it changed. Returns whether
+/// it did.
+fn write_changed(path: &Path, text: &str) -> std::io::Result<bool> {
     if fs_err::read_to_string(path).is_ok_and(|there| there == text) {
-        return Ok(());
+        return Ok(false);
     }
-    fs_err::write(path, text)
+    fs_err::write(path, text).map(|()| true)
+}
+
+/// Removes CMake's caches, which would win over a toolchain file that says something else now. What
+/// was compiled stays, and is compiled again where its command changes.
+fn forget_caches(folder: &BuildFolder) -> std::io::Result<()> {
+    let trees = [folder.cmake(), folder.source()].into_iter().filter(|tree| tree.is_dir());
+    for entry in trees.flat_map(WalkDir::new) {
+        let entry = entry?;
+        if entry.file_name() == "CMakeCache.txt" && entry.file_type().is_file() {
+            fs_err::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What the tool wrappers know of the cache.

@@ -38,6 +38,8 @@ pub enum Class {
     Io,
     /// No space is left on a disk.
     DiskFull,
+    /// The time that it was given is up, and it goes on from there.
+    TimeUp,
     /// The user, or a signal, stopped it.
     Interrupted,
 }

@@ -1,4 +1,5 @@
-//! What is handed over of a build: its wheel, or of a plain crate the shared library in it.
+//! What is handed over of a build: its wheel, or of a crate or a plain CMake project the shared
+//! library in it.
 
 use crate::artifact::Sha256;
 use crate::manifest::WheelEntry;
@@ -18,7 +19,7 @@ impl HandedOver {
     /// What was asked for.
     pub fn of(request: &Request, packaged: &Packaged) -> Result<Self, PackageError> {
         match request {
-            Request::Crate { .. } => Self::library(packaged),
+            Request::Crate { .. } | Request::Cmake(_) => Self::library(packaged),
             _ => {
                 let path = &packaged.path;
                 let bytes = fs_err::read(path)
@@ -30,9 +31,14 @@ impl HandedOver {
 
     fn library(packaged: &Packaged) -> Result<Self, PackageError> {
         let archive = WheelArchive::open(&packaged.path)?;
-        let library = archive.members().iter().find(|member| member.path.ends_with(".so"));
-        let library = library.ok_or_else(|| PackageError::Tags(packaged.path.clone()))?;
-        Ok(Self::new(library.path.clone(), archive.read(library)?))
+        let libraries: Vec<_> =
+            archive.members().iter().filter(|member| member.path.ends_with(".so")).collect();
+        let [library] = libraries[..] else {
+            let names = libraries.iter().map(|library| library.path.clone()).collect();
+            return Err(PackageError::Libraries { names });
+        };
+        let file = library.path.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(Self::new(file, archive.read(library)?))
     }
 
     fn new(file: String, bytes: Vec<u8>) -> Self {

@@ -142,7 +142,8 @@ pub fn up_to_date(context: &Context, locked: &Locked, out: &Path) -> Option<Prod
     find(&build_folder(context, locked), locked, out)
 }
 
-fn build_folder(context: &Context, locked: &Locked) -> BuildFolder {
+/// Where it is built.
+pub(crate) fn build_folder(context: &Context, locked: &Locked) -> BuildFolder {
     BuildFolder::new(context.store.root().join("builds").join(locked.folder_name()))
 }
 

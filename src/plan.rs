@@ -1,16 +1,16 @@
 //! What a build would do, found out without doing it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::actions::CostBook;
+use crate::actions::{Action, CostBook, Expected, PlanRecord};
 use crate::artifact::{Artifact, Input, Sha256};
 use crate::context::Context;
-use crate::lock::{Locked, Source, TorchInput, toolchain_request};
-use crate::pipeline;
+use crate::error::{Class, Diagnose};
+use crate::lock::{Identity, Locked, Source, TorchInput, costs_name, toolchain_request};
+use crate::pipeline::{self, build_folder};
 use crate::store::Key;
 use crate::torch::sdk;
 
@@ -36,12 +36,13 @@ pub struct Plan {
     pub up_to_date: Option<PathBuf>,
     /// The files that are not in the store yet.
     pub downloads: Vec<PlannedDownload>,
-    /// How many compiler calls the package had when it was built before.
+    /// How many compiler calls the build consists of: as it was configured before, or else as many
+    /// as the package had when it was built before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actions: Option<usize>,
-    /// How long these will take together, in milliseconds.
+    /// What is left of them, and what that takes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub estimate_ms: Option<u64>,
+    pub left: Option<Expected>,
 }
 
 /// A file that would be downloaded.
@@ -63,12 +64,10 @@ pub fn plan(context: &Context, locked: &Locked, out: &Path) -> Result<Plan> {
         Some(_) => Vec::new(),
         None => downloads(context, locked)?,
     };
-    let costs = CostBook::load(&context.costs());
     let expected = match product {
         Some(_) => None,
-        None => costs.expected(&resolved.request.to_string(), resolved.jobs.get()),
+        None => expected(context, locked)?,
     };
-    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Ok(Plan {
         request: resolved.request.to_string(),
         source: locked.source.label(),
@@ -78,8 +77,96 @@ pub fn plan(context: &Context, locked: &Locked, out: &Path) -> Result<Plan> {
         up_to_date: product.map(|product| product.wheel),
         downloads,
         actions: expected.map(|(actions, _)| actions),
-        estimate_ms: expected.map(|(_, time)| milliseconds(time)),
+        left: expected.map(|(_, left)| left),
     })
+}
+
+/// How many actions the build has, and what those take that are not done yet.
+fn expected(context: &Context, locked: &Locked) -> Result<Option<(usize, Expected)>> {
+    let (folder, jobs) = (build_folder(context, locked), locked.resolved.jobs.get());
+    let (costs, package) = (CostBook::load(&context.costs()), locked.costs_name());
+    let plan = PlanRecord::load(&folder.plan(), locked.digest());
+    let Some(actions) = plan.count() else {
+        let all = costs.expect_all(&package, jobs);
+        return Ok(all.map(|all| (all.actions, all)));
+    };
+    let done = match folder.actions().exists() {
+        true => Action::read_log(&folder.actions())?,
+        false => Vec::new(),
+    };
+    let left = costs.expect(&package, &plan.without(&done), jobs);
+    Ok(Some((actions, left)))
+}
+
+/// Of a manifest what tells costs.
+#[derive(Deserialize)]
+struct Record {
+    request: String,
+    resolution: Resolution,
+    actions: Vec<Action>,
+}
+
+#[derive(Deserialize)]
+struct Resolution {
+    identity: Identity,
+    variant: String,
+}
+
+/// Why costs cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum CostsError {
+    /// The file cannot be read.
+    #[error("`{path}` cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It holds something else.
+    #[error("`{path}` is neither a manifest nor a record of costs")]
+    Other {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Diagnose for CostsError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Read { .. } => Class::Io,
+            Self::Other { .. } => Class::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let other = matches!(self, Self::Other { .. });
+        other.then(|| {
+            "give the manifest beside a wheel, or the `costs.json` of another store".to_owned()
+        })
+    }
+}
+
+/// Remembers what actions took elsewhere, by manifests or other stores' books, and returns how many
+/// figures these have; all or none of them.
+pub fn import_costs(context: &Context, files: &[PathBuf]) -> Result<usize> {
+    let mut costs = CostBook::load(&context.costs());
+    let mut figures = 0;
+    for path in files {
+        let path = context.environment.current_dir().join(path);
+        let text = fs_err::read(&path)
+            .map_err(|source| CostsError::Read { path: path.clone(), source })?;
+        figures += match serde_json::from_slice(&text) {
+            Ok(Record { request, resolution, actions }) => {
+                let name = costs_name(&request, &resolution.identity, &resolution.variant);
+                actions.iter().for_each(|action| costs.record(&name, action));
+                actions.len()
+            }
+            Err(_) => costs.import(&text).ok_or(CostsError::Other { path })?,
+        };
+    }
+    costs.save()?;
+    Ok(figures)
 }
 
 /// What a fetch would download, each file once, sorted by name.

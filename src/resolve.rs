@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::context::Context;
 use crate::package::ArchiveTime;
-use crate::pins::PinRule;
+use crate::pins::{CratePin, PinRule};
 use crate::request::Request;
 use crate::target::{Sm, Target};
 use crate::torch::source::TorchSource;
@@ -32,7 +32,7 @@ pub struct Options {
     /// What becomes of version requirements, over what the recipe says.
     pub pins: Vec<PinRule>,
     /// What becomes of requirements on crates, over what the recipe says.
-    pub crates: BTreeMap<String, String>,
+    pub crates: BTreeMap<String, CratePin>,
     /// The wheel's local version.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -41,6 +41,8 @@ pub struct Options {
     pub jobs: Option<NonZeroUsize>,
     /// Bytes of memory that compilers may take together; all that is free by default.
     pub memory: Option<u64>,
+    /// When compilers shall have ended: what would end later does not start.
+    pub until: Option<Instant>,
     /// How long a build script may print nothing while no compiler runs.
     pub max_silence: MaxSilence,
     /// Whether files are compiled that do not need one that failed.
@@ -101,7 +103,7 @@ pub struct Resolved {
     /// What becomes of version requirements, over what the recipe says.
     pub pins: Vec<PinRule>,
     /// What becomes of requirements on crates, over what the recipe says.
-    pub crates: BTreeMap<String, String>,
+    pub crates: BTreeMap<String, CratePin>,
     /// The wheel's local version; by default it names CUDA, torch and target.
     pub local_version: Option<String>,
     /// The targets of a CMake project that are built; all, where there are none.
@@ -110,6 +112,8 @@ pub struct Resolved {
     pub jobs: NonZeroUsize,
     /// Bytes of memory that they may take together, where it is not all that is free.
     pub memory: Option<u64>,
+    /// When compilers shall have ended.
+    pub until: Option<Instant>,
     /// How long a build script may print nothing while no compiler runs; `None` for ever.
     pub max_silence: Option<Duration>,
     /// Whether files are compiled that do not need one that failed.
@@ -141,6 +145,7 @@ pub fn resolve(context: &Context, request: Request, options: &Options) -> Result
         only: options.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         memory: options.memory,
+        until: options.until,
         max_silence: options.max_silence.0,
         keep_going: options.keep_going,
         time,

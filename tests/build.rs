@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::faults::plain_with;
 use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, xtask};
 
@@ -182,6 +183,27 @@ fn two_builds_at_once_share_the_work() {
         let compiled = twins.iter().filter(|twin| twin.stderr.contains(object)).count();
         assert_eq!(compiled, 1, "{object} {twins:?}");
     }
+}
+
+#[test]
+fn a_backend_is_told_what_the_recipe_says() {
+    let workplace = Workplace::new("told");
+    let setup = "from setuptools import Extension, setup\n\nsetup(ext_modules=[Extension(\"plain\", \
+                 [\"plain.c\"], py_limited_api=True,\n    define_macros=[(\"Py_LIMITED_API\", \
+                 \"0x03090000\")])])\n";
+    let project = "[project]\nname = \"crosswheel-told\"\nversion = \"1.0\"\n";
+    let files = plain_with("setup.py", setup);
+    let source = workplace.source("told", &files);
+    let pyproject = fs_err::read_to_string(source.join("pyproject.toml")).unwrap();
+    fs_err::write(source.join("pyproject.toml"), pyproject + project).unwrap();
+    let settings = "[config-settings]\n\"--build-option\" = \"--py-limited-api=cp39\"\n";
+    let own = workplace.project("crosswheel-told", settings);
+    let words = ["--python", "3.11", "--project", own.to_str().unwrap()];
+    let product = Run::of(&workplace.build(&source, "dist", &words)).product();
+    assert!(product["wheel"].as_str().unwrap().contains("-cp39-abi3-"), "{product}");
+    let (_, manifest) = manifest(&product);
+    let told = serde_json::json!({ "--build-option": "--py-limited-api=cp39" });
+    assert_eq!(manifest["recipe"]["config-settings"], told);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::build::assert_fits_thor_as;
 use crate::support::schema::assert_conforms;
-use crate::support::xtask::{Run, Workplace};
+use crate::support::xtask::{Run, Workplace, committed};
 
 /// What the fixture `drives` fetches of another repository.
 const ANSWER: [(&str, &str); 2] = [("answer.h", "#define ANSWER -1\n"), ("table.txt", "1\n")];
@@ -32,9 +32,17 @@ struct Drives {
 
 impl Drives {
     fn new(test: &str, recipe: &str) -> Self {
+        Self::named(test, "crosswheel-drives", recipe)
+    }
+
+    /// Under another name, by which what its actions take is known.
+    fn named(test: &str, package: &str, recipe: &str) -> Self {
         let workplace = Workplace::new(test);
         let source = workplace.fixture("cmake/drives", "drives");
-        let project = workplace.project("crosswheel-drives", recipe);
+        let pyproject = source.join("pyproject.toml");
+        let text = fs_err::read_to_string(&pyproject).unwrap();
+        fs_err::write(pyproject, text.replace("crosswheel-drives", package)).unwrap();
+        let project = workplace.project(package, recipe);
         for (file, content) in ANSWER {
             let folder = project.join("answer");
             fs_err::create_dir_all(&folder).unwrap();
@@ -63,6 +71,57 @@ fn manifest(product: &Value) -> Value {
     manifest
 }
 
+/// Figures as a store has them: one module is compiled in no time, the other not within a day.
+const FIGURES: &str = r#"{"crosswheel-until for thor": {
+    "first.c.o": {"kind": "compile", "wall-ms": 1, "cpu-ms": 1, "peak-memory": 1048576},
+    "second.c.o": {"kind": "compile", "wall-ms": 90000000, "cpu-ms": 90000000, "peak-memory": 1048576}
+}}"#;
+
+#[test]
+fn a_build_whose_time_is_up_says_what_is_left_and_goes_on_from_there() {
+    let drives = Drives::named(
+        "cmake-until",
+        "crosswheel-until",
+        "[[source]]\nname = \"answer\"\npath = \"../../answer\"\n",
+    );
+    let store = |words: &[&str]| {
+        let words = ["store"].iter().chain(words);
+        Run::of(&crate::support::xtask::xtask(words.copied()))
+    };
+    let figures = drives.workplace.path("figures.json");
+    fs_err::write(&figures, "{}{").unwrap();
+    let import = ["import-costs", figures.to_str().unwrap()];
+    store(&import).fails(2, &["is neither a manifest nor a record of costs", "hint: give the"]);
+    fs_err::write(&figures, FIGURES).unwrap();
+    assert_eq!(store(&import).code, Some(0));
+
+    // What would not be done in a day does not begin, and with it nothing that follows from it.
+    let run = drives.build(&["--until", "24h", "--jobs", "1"]);
+    run.fails(17, &["is not finished", "time is up", "hint: the same command goes on from here"]);
+    run.fails(17, &["2 compiler calls are left, about 25.0", "of them took before"]);
+    assert!(run.stderr.contains("compiled first.c.o"), "{}", run.stderr);
+    assert!(!drives.workplace.path("dist").read_dir().unwrap().any(|entry| entry.is_ok()));
+    let planned = drives.build(&["--dry-run"]).product();
+    assert_eq!(planned["actions"], 4, "{planned}");
+    let left = planned["left"].clone();
+    assert_eq!(left["actions"], 2);
+    // Other builds of the package may have told more.
+    assert!(left["known"].as_u64().unwrap() >= 1, "{left}");
+    assert!(left["cpu_ms"].as_u64().unwrap() >= 90_000_000, "{left}");
+
+    drives.build(&["--until", "0s"]).fails(17, &["time is up"]);
+    let product = drives.build(&[]).product();
+    // Its object is there; the links are what is left beside the other.
+    assert_eq!((&product["actions"], &product["ran"]), (&4.into(), &2.into()));
+    // What it took stands in its manifest, from which another store learns it.
+    let other = drives.workplace.path("other-store");
+    let manifest = product["manifest"].as_str().unwrap();
+    let run = store(&["import-costs", manifest, "--store", other.to_str().unwrap()]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), "4 figures\n"), "{}", run.stderr);
+    let book = fs_err::read_to_string(other.join("costs.json")).unwrap();
+    assert!(book.contains("crosswheel-until for thor") && book.contains("second.c.o"), "{book}");
+}
+
 const BY_COMMIT: &str = "[[source]]\nname = \"answer\"\ngit = \"https://example.com/answer.git\"\n\
                          commit = \"0123456789abcdef0123456789abcdef01234567\"\n";
 
@@ -80,6 +139,13 @@ fn a_project_of_scikit_build_core_with_a_kernel_is_built_for_thor() {
     // What CMake tried while it was configured is not what the wheel consists of.
     let actions = manifest(&product)["actions"].clone();
     assert_eq!(actions.as_array().unwrap().len(), 3, "{actions}");
+
+    // What did not change is not compiled again.
+    let module = source.join("src/module.cpp");
+    let text = fs_err::read_to_string(&module).unwrap();
+    fs_err::write(&module, text.replace("nullptr, 0, 1", "nullptr, 0, 2")).unwrap();
+    let edited = Run::of(&workplace.build(&source, "dist", &["--python", "3.11"])).product();
+    assert_eq!((&edited["actions"], &edited["ran"]), (&3.into(), &2.into()));
 }
 
 #[test]
@@ -127,6 +193,22 @@ fn a_setup_script_that_drives_cmake_is_built_with_sources_of_a_recipe_and_in_par
         9,
         &["no target that is compiled is called `third`", "the targets are: first, second"],
     );
+    // What CMake remembers of an earlier configuration is not what counts.
+    fs_err::write(&recipe, format!("cmake = {{ REFUSE = \"no second module\" }}\n{by_path}"))
+        .unwrap();
+    drives
+        .build(&[])
+        .fails(9, &["CMake cannot configure the project: no second module", "--> CMakeLists.txt:"]);
+    let older = "cmake = { OLDEST_GCC = \"99\" }\n";
+    fs_err::write(&recipe, format!("{older}{by_path}")).unwrap();
+    drives.build(&[]).fails(
+        9,
+        &[
+            "CMake cannot configure the project: GCC 99 or newer is required",
+            "hint: `cargo xtask toolchain show` tells the compilers that there are",
+        ],
+    );
+
     fs_err::write(&recipe, format!("leave-out = [\"second\"]\n{contract}{by_path}")).unwrap();
     drives.build(&[]).fails(10, &["missing-contract-file", "`crosswheel_drives/second*.so`"]);
 }
@@ -152,18 +234,10 @@ fn a_commit_comes_from_a_mirror_or_openly_from_elsewhere() {
     let drives = Drives::new("cmake-mirror", BY_COMMIT);
     let mirror = drives.project.join("mirror");
     fs_err::create_dir(&mirror).unwrap();
-    let git = |words: &[&str]| {
-        let who = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
-        let words: Vec<_> = who.iter().chain(words).collect();
-        duct::cmd("git", words).dir(&mirror).stderr_null().read().unwrap()
-    };
-    git(&["init", "--quiet"]);
     for (file, content) in ANSWER {
         fs_err::write(mirror.join(file), content).unwrap();
     }
-    git(&["add", "."]);
-    git(&["commit", "--quiet", "-m", "a"]);
-    let commit = git(&["rev-parse", "HEAD"]);
+    let commit = committed(&mirror);
 
     drives.substitute("git = \"mirror\"");
     drives.build(&[]).fails(
@@ -206,4 +280,45 @@ fn what_a_project_would_run_on_the_target_is_told_and_given_by_the_recipe() {
     let path = drives.project.join("patches/crosswheel-drives/recipe.toml");
     fs_err::write(path, format!("cmake = {{ PAGE_SIZE = \"0\" }}\n{recipe}")).unwrap();
     drives.build(&[]).product();
+}
+
+#[test]
+fn a_plain_cmake_project_makes_a_wheel_of_what_it_installs_or_of_its_modules() {
+    let workplace = Workplace::new("cmake-plain");
+    let source = workplace.fixture("cmake/plain", "plain");
+    let build = || Run::of(&workplace.build(&source, "dist", &["--python", "3.11"]));
+    let product = build().product();
+    let name = product["wheel"].as_str().unwrap();
+    assert!(name.contains("crosswheel_plain-1.5+cu130.torch2.14.thor-cp311-"), "{name}");
+    let module = "_plain.cpython-311-aarch64-linux-gnu.so";
+    let other = "_other.cpython-311-aarch64-linux-gnu.so";
+    assert_eq!(members(&product, "crosswheel_plain/"), ["__init__.py", other, module]);
+    assert_eq!(members(&product, "share/"), [""; 0]);
+    assert_eq!(build().product()["ran"], 0);
+    // What is left out is not missed where all is installed at once.
+    let only = ["--python", "3.11", "--only", "_other"];
+    let part = Run::of(&workplace.build(&source, "dist", &only)).product();
+    assert_eq!(members(&part, "crosswheel_plain/"), ["__init__.py", other]);
+
+    let lists = source.join("CMakeLists.txt");
+    let text = fs_err::read_to_string(&lists).unwrap();
+    let without_install = text.split("install(").next().unwrap();
+    fs_err::write(&lists, without_install).unwrap();
+    assert_eq!(members(&build().product(), "_plain"), [module.strip_prefix("_plain").unwrap()]);
+    let extension = |more: &[&str]| {
+        let out = workplace.path("ext");
+        let words = ["build-ext", "--format", "json", "--python", "3.11"];
+        let words = words.iter().chain(more).map(std::ffi::OsString::from);
+        let out = ["--out".into(), out.into_os_string(), source.clone().into()];
+        let words = words.chain(out);
+        Run::of(&crate::support::xtask::xtask(words))
+    };
+    let says = "one shared library is wanted, and the project makes `_other.";
+    extension(&[]).fails(9, &[says, "`--only` chooses one target"]);
+    let library = extension(&["--only", "_plain"]).product();
+    let library = library["wheel"].as_str().unwrap();
+    assert!(library.ends_with(&format!("ext/thor.partial/{module}")), "{library}");
+
+    fs_err::write(&lists, text.replace("Development)", "Development.Embed)")).unwrap();
+    build().fails(9, &["`Development.Embed` of FindPython", "hint: ask for `Development.Module`"]);
 }

@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod cli;
 mod cmake;
+mod crates;
 mod cuda_libraries;
 mod disk;
 mod distutils;

@@ -1,5 +1,6 @@
 //! The build environment and the hooks of a backend that is in the source tree.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,6 @@ use crosswheel::python::pyproject::Project;
 use crosswheel::python::shim::ToolProject;
 use crosswheel::target::{Arch, Floors, Sm, Target};
 use crosswheel::toolchain::{TargetPython, Toolchain};
-use indexmap::IndexMap;
 
 use crate::support::python::{launch, python};
 
@@ -71,7 +71,7 @@ impl Fixture {
         );
         fs_err::write(source.join("backend/own.py"), own).unwrap();
         let project = Project::read(&source).unwrap();
-        let settings = IndexMap::from([("key".to_owned(), "value".to_owned())]);
+        let settings = BTreeMap::from([("key".to_owned(), "value".to_owned())]);
         let backend = Backend {
             environment: &self.environment,
             system: &project.build_system,

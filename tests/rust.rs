@@ -7,7 +7,7 @@ use duct::Expression;
 use serde_json::Value;
 
 use crate::support::schema::assert_conforms;
-use crate::support::xtask::{Run, Workplace, xtask};
+use crate::support::xtask::{Run, Workplace, committed, xtask};
 
 fn build_ext(source: &Path, out: &Path) -> Expression {
     let mut words: Vec<OsString> =
@@ -97,15 +97,7 @@ fn numbers(folder: &Path) -> String {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();
     }
-    let git = |args: &[&str]| {
-        let user = ["-c", "user.name=x", "-c", "user.email=x@example.com"];
-        let words = user.iter().chain(args).copied();
-        duct::cmd("git", words).dir(folder).read().unwrap()
-    };
-    git(&["init", "--quiet"]);
-    git(&["add", "."]);
-    git(&["commit", "--quiet", "--message", "first"]);
-    git(&["rev-parse", "HEAD"])
+    committed(folder)
 }
 
 #[test]

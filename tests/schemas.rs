@@ -12,8 +12,8 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 31] = [
-    ("audit", &["audit"]),
+const VERBS: [(&str, &[&str]); 32] = [
+    ("audit", &["audit", "compare"]),
     ("bench cache", &["bench-cache"]),
     ("bench emulated", &["bench-emulated"]),
     ("bench narrowing", &["bench-narrowing"]),
@@ -34,6 +34,7 @@ const VERBS: [(&str, &[&str]); 31] = [
     ("pins", &["pins"]),
     ("prove", &["prove"]),
     ("store gc", &["store"]),
+    ("store import-costs", &["store"]),
     ("store path", &["store"]),
     ("store size", &["store"]),
     ("store verify", &["store"]),
@@ -159,6 +160,10 @@ fn the_store_is_told_as_its_schema_says() {
     let path = store.path().to_str().unwrap();
     let of_store = |words: &[&str]| json(&[&["store"], words, &["--store", path]].concat());
     assert_eq!(of_store(&["path"])["path"], path);
+    let costs = store.path().join("elsewhere.json");
+    let figures = r#"{"a for thor":{"a.o":{"wall-ms":1,"cpu-ms":1,"peak-memory":1}}}"#;
+    fs_err::write(&costs, figures).unwrap();
+    assert_eq!(of_store(&["import-costs", costs.to_str().unwrap()])["imported"], 1);
     let size = of_store(&["size"])["size"].clone();
     assert_eq!(size["entries"][0], serde_json::json!({ "name": key.as_str(), "size": 4 }));
     let sizes = size["entries"].as_array().unwrap().iter().map(|entry| entry["size"].as_u64());

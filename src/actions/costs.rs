@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, ActionsError};
+use super::{Action, ActionsError, Kind, Planned};
 use crate::atomic;
 
 /// What one action took when it last succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cost {
+    /// What it did. Records of earlier versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
     /// Wall time in milliseconds.
     pub wall_ms: u64,
     /// Processor time in milliseconds.
@@ -24,6 +27,22 @@ pub struct Cost {
 /// Costs by package and label.
 type Costs = BTreeMap<String, BTreeMap<String, Cost>>;
 
+/// What several actions are expected to take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Expected {
+    /// How many they are.
+    pub actions: usize,
+    /// Of how many of them the very file was compiled before; the others are taken for the mean of
+    /// their kind.
+    pub known: usize,
+    /// Processor time of all of them, in milliseconds.
+    pub cpu_ms: u64,
+    /// Wall time of all of them, side by side, in milliseconds.
+    pub wall_ms: u64,
+    /// The largest peak memory of one of them, in bytes.
+    pub peak_memory: u64,
+}
+
 /// A file in the store that remembers costs from build to build.
 #[derive(Debug, Clone)]
 pub struct CostBook {
@@ -33,11 +52,29 @@ pub struct CostBook {
     fresh: Costs,
 }
 
+const GIB: u64 = 1 << 30;
+
+impl Cost {
+    /// A careful guess for an action of which nothing is known. A file of CUTLASS took 7 to 11 GB,
+    /// others with torch's headers 0.5 to 3.
+    pub(super) fn guess(kind: Kind, heavy: bool) -> Self {
+        let (peak_memory, seconds) = match kind {
+            Kind::CompileCuda if heavy => (11 * GIB, 240),
+            Kind::CompileCuda => (3 * GIB, 60),
+            Kind::Compile | Kind::CompileRust => (GIB, 30),
+            Kind::Link => (GIB, 5),
+            Kind::Preprocess => (GIB / 4, 5),
+        };
+        let wall_ms = seconds * 1000;
+        Self { kind: Some(kind), wall_ms, cpu_ms: wall_ms, peak_memory }
+    }
+}
+
 impl CostBook {
     /// Reads the book. One that is not there, or that another version wrote, is empty: it only
     /// serves estimates.
     pub fn load(path: &Path) -> Self {
-        Self { path: path.to_owned(), known: read(path), fresh: Costs::new() }
+        Self { path: path.to_owned(), known: read(path).unwrap_or_default(), fresh: Costs::new() }
     }
 
     /// Remembers an action of a package, where it ran and succeeded.
@@ -45,10 +82,24 @@ impl CostBook {
         if action.exit != 0 || action.restored.is_some() {
             return;
         }
-        let Action { wall_ms, cpu_ms, peak_memory, .. } = *action;
-        let cost = Cost { wall_ms, cpu_ms, peak_memory };
+        let Action { kind, wall_ms, cpu_ms, peak_memory, .. } = *action;
+        let cost = Cost { kind: Some(kind), wall_ms, cpu_ms, peak_memory };
+        self.add(package, &action.label, cost);
+    }
+
+    /// Remembers all that another store's book holds, and says how much that is; `None` where the
+    /// text is none.
+    pub fn import(&mut self, text: &[u8]) -> Option<usize> {
+        let costs: Costs = serde_json::from_slice(text).ok()?;
+        for (package, costs) in &costs {
+            costs.iter().for_each(|(label, cost)| self.add(package, label, *cost));
+        }
+        Some(costs.values().map(BTreeMap::len).sum())
+    }
+
+    fn add(&mut self, package: &str, label: &str, cost: Cost) {
         for costs in [&mut self.known, &mut self.fresh] {
-            costs.entry(package.to_owned()).or_default().insert(action.label.clone(), cost);
+            costs.entry(package.to_owned()).or_default().insert(label.to_owned(), cost);
         }
     }
 
@@ -57,35 +108,52 @@ impl CostBook {
         self.known.get(package)?.get(label).copied()
     }
 
-    /// How long these actions will take with so many at once: the sum of their wall times shared
-    /// out, but no less than the longest. Unknown ones are taken for the mean of the known ones;
-    /// `None` where none is known.
-    pub fn time_left<'a>(
-        &self,
-        package: &str,
-        labels: impl IntoIterator<Item = &'a str>,
-        jobs: usize,
-    ) -> Option<Duration> {
-        let mut known = Vec::new();
-        let mut unknown = 0;
-        for label in labels {
-            match self.estimate(package, label) {
-                Some(cost) => known.push(cost.wall_ms),
-                None => unknown += 1,
-            }
-        }
-        let sum: u64 = known.iter().sum();
-        let mean = sum.checked_div(known.len() as u64)?;
-        let shared = (sum + mean * unknown) / jobs.max(1) as u64;
-        let longest = known.into_iter().max().unwrap_or_default();
-        Some(Duration::from_millis(shared.max(longest)))
+    /// What this package's actions of a kind take, in the mean.
+    pub(super) fn typical(&self, package: &str, kind: Kind) -> Option<Cost> {
+        mean(self.known.get(package)?.values(), kind)
     }
 
-    /// How many actions a package had, and how long they will take with so many at once.
-    pub fn expected(&self, package: &str, jobs: usize) -> Option<(usize, Duration)> {
-        let known = self.known.get(package)?;
-        let time = self.time_left(package, known.keys().map(String::as_str), jobs)?;
-        Some((known.len(), time))
+    /// What these actions will take with so many at once: what they took the last time, and what
+    /// the package's actions of that kind, or else all packages', take in the mean. They are shared
+    /// out, but take no less than the longest.
+    pub fn expect<'a>(
+        &self,
+        package: &str,
+        actions: impl IntoIterator<Item = &'a Planned>,
+        jobs: usize,
+    ) -> Expected {
+        let mut means = BTreeMap::new();
+        let mut typical = |kind| {
+            *means.entry(kind).or_insert_with(|| {
+                let all = || mean(self.known.values().flat_map(BTreeMap::values), kind);
+                let own = self.typical(package, kind).or_else(all);
+                own.unwrap_or_else(|| Cost::guess(kind, false))
+            })
+        };
+        let mut sum = Expected::default();
+        let mut longest = 0;
+        for action in actions {
+            let exact = self.estimate(package, action.label());
+            let cost = exact.unwrap_or_else(|| typical(action.kind));
+            sum.actions += 1;
+            sum.known += usize::from(exact.is_some());
+            sum.cpu_ms += cost.cpu_ms;
+            sum.wall_ms += cost.wall_ms;
+            sum.peak_memory = sum.peak_memory.max(cost.peak_memory);
+            longest = longest.max(cost.wall_ms);
+        }
+        sum.wall_ms = (sum.wall_ms / jobs.max(1) as u64).max(longest);
+        sum
+    }
+
+    /// What all actions that the package ever had will take with so many at once.
+    pub fn expect_all(&self, package: &str, jobs: usize) -> Option<Expected> {
+        let planned = |(label, cost): (&String, &Cost)| {
+            let kind = cost.kind.unwrap_or(Kind::Compile);
+            Planned { output: label.clone(), kind }
+        };
+        let actions: Vec<_> = self.known.get(package)?.iter().map(planned).collect();
+        Some(self.expect(package, &actions, jobs))
     }
 
     /// Writes what was recorded, beside what other builds wrote meanwhile.
@@ -95,7 +163,7 @@ impl CostBook {
         }
         let lock = fs_err::File::create(self.path.with_extension("lock"))?;
         lock.file().lock()?;
-        let mut all = read(&self.path);
+        let mut all = read(&self.path).unwrap_or_default();
         for (package, costs) in std::mem::take(&mut self.fresh) {
             all.entry(package).or_default().extend(costs);
         }
@@ -106,14 +174,35 @@ impl CostBook {
     }
 }
 
-fn read(path: &Path) -> Costs {
-    let bytes = fs_err::read(path).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
+fn read(path: &Path) -> Option<Costs> {
+    serde_json::from_slice(&fs_err::read(path).ok()?).ok()
+}
+
+fn mean<'a>(costs: impl Iterator<Item = &'a Cost>, kind: Kind) -> Option<Cost> {
+    let of_kind: Vec<_> = costs.filter(|cost| cost.kind == Some(kind)).collect();
+    let count = of_kind.len() as u64;
+    let of = |part: fn(&Cost) -> u64| {
+        of_kind.iter().map(|cost| part(cost)).sum::<u64>().checked_div(count)
+    };
+    Some(Cost {
+        kind: Some(kind),
+        wall_ms: of(|cost| cost.wall_ms)?,
+        cpu_ms: of(|cost| cost.cpu_ms)?,
+        // What is to fit is the largest that was seen.
+        peak_memory: of_kind.iter().map(|cost| cost.peak_memory).max()?,
+    })
+}
+
+impl Expected {
+    /// [`Expected::wall_ms`].
+    pub fn wall(&self) -> Duration {
+        Duration::from_millis(self.wall_ms)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, MemoryMethod};
+    use super::super::MemoryMethod;
     use super::*;
 
     fn action(label: &str, wall_ms: u64, exit: u8) -> Action {
@@ -125,14 +214,22 @@ mod tests {
             command: Vec::new(),
             cwd: String::new(),
             wall_ms,
-            cpu_ms: wall_ms,
-            peak_memory: 1,
+            cpu_ms: 2 * wall_ms,
+            peak_memory: wall_ms << 20,
             memory_method: MemoryMethod::PssSampling,
             exit,
             restored: None,
             notes: Vec::new(),
             sms: Vec::new(),
         }
+    }
+
+    fn planned(outputs: &[(&str, Kind)]) -> Vec<Planned> {
+        let planned = |(output, kind): &(&str, Kind)| Planned {
+            output: format!("/build/{output}"),
+            kind: *kind,
+        };
+        outputs.iter().map(planned).collect()
     }
 
     #[test]
@@ -153,19 +250,50 @@ mod tests {
     }
 
     #[test]
-    fn time_left_is_shared_but_no_less_than_the_longest() {
+    fn actions_are_expected_by_their_file_then_by_their_kind() {
         let mut book = CostBook::load(Path::new("/nowhere/costs.json"));
         for (label, wall) in [("a", 100), ("b", 100), ("c", 400)] {
             book.record("p", &action(label, wall, 0));
         }
-        let left = |labels: &[&str], jobs| {
-            book.time_left("p", labels.iter().copied(), jobs).map(|d| d.as_millis())
-        };
-        assert_eq!(left(&["a", "b", "c"], 1), Some(600));
-        assert_eq!(left(&["a", "b", "c"], 4), Some(400));
-        assert_eq!(left(&["a", "new"], 1), Some(200));
-        assert_eq!(left(&["new"], 1), None);
-        assert_eq!(book.expected("p", 2), Some((3, Duration::from_millis(400))));
-        assert_eq!(book.expected("q", 2), None);
+        let known = planned(&[("a", Kind::Compile), ("b", Kind::Compile), ("c", Kind::Compile)]);
+        let expected = book.expect("p", &known, 1);
+        let all =
+            Expected { actions: 3, known: 3, cpu_ms: 1200, wall_ms: 600, peak_memory: 400 << 20 };
+        assert_eq!(expected, all);
+        assert_eq!(book.expect("p", &known, 4).wall_ms, 400);
+        assert_eq!(book.expect_all("p", 1), Some(all));
+        assert_eq!(book.expect_all("q", 1), None);
+
+        let new = planned(&[("a", Kind::Compile), ("new", Kind::Compile)]);
+        for package in ["p", "another"] {
+            let expected = book.expect(package, &new, 1);
+            assert_eq!(expected.known, usize::from(package == "p"));
+            assert_eq!(expected.wall_ms, if package == "p" { 300 } else { 400 });
+        }
+        // Of a kind that nothing is known of, the guess by which compilers are admitted.
+        let link = book.expect("p", &planned(&[("x.so", Kind::Link)]), 1);
+        assert_eq!((link.known, link.peak_memory), (0, GIB));
+    }
+
+    #[test]
+    fn another_stores_book_is_taken_over_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("costs.json");
+        let mut book = CostBook::load(&path);
+        book.record("p", &action("a.o", 10, 0));
+        book.save().unwrap();
+        let mut other = CostBook::load(&dir.path().join("other.json"));
+        assert_eq!(other.import(&fs_err::read(&path).unwrap()), Some(1));
+        assert_eq!(other.estimate("p", "a.o"), book.estimate("p", "a.o"));
+        assert_eq!(other.import(b"{\"p\": 1}"), None);
+    }
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("costs.json");
+        let text = r#"{"p":{"a.o":{"wall-ms":1,"cpu-ms":2,"peak-memory":3}}}"#;
+        fs_err::write(&path, text).unwrap();
+        assert_eq!(CostBook::load(&path).estimate("p", "a.o").unwrap().cpu_ms, 2);
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::Kernel;
 use super::memory::Usage;
 use super::schedule::{Ask, Machine, Schedule};
+use crate::exec::Interrupt;
 
 /// How often a build that waits looks what others have left.
 const POLL: Duration = Duration::from_millis(250);
@@ -42,6 +43,8 @@ pub(super) struct Gate {
     kernel: Kernel,
     usage: Usage,
     began: Instant,
+    /// Raised when nothing starts any more, since it would end too late.
+    over: Interrupt,
     /// Where there is none, this build is alone.
     board: Option<Board>,
 }
@@ -63,23 +66,32 @@ impl Gate {
     pub(super) fn new(
         jobs: usize,
         limit: Option<u64>,
+        until: Option<Instant>,
         folder: Option<&Path>,
         usage: Usage,
     ) -> Self {
         let (processes, next) = Default::default();
-        let state = State { schedule: Schedule::new(jobs, limit), processes, next };
+        let began = Instant::now();
+        let until = until.map(|until| until.saturating_duration_since(began));
+        let state = State { schedule: Schedule::new(jobs, limit, until), processes, next };
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
             kernel: Kernel::default(),
             usage,
-            began: Instant::now(),
+            began,
+            over: Interrupt::new(),
             board: folder.and_then(|folder| Board::open(folder).ok()),
         }
     }
 
-    /// Waits for leave. `process` is the one above the action's processes.
-    pub(super) fn enter(&self, ask: Ask, process: i32) -> Leave<'_> {
+    /// Raised when time is up.
+    pub(super) fn over(&self) -> &Interrupt {
+        &self.over
+    }
+
+    /// Waits for leave; `None` when time is up. `process` is the one above the action's processes.
+    pub(super) fn enter(&self, ask: Ask, process: i32) -> Option<Leave<'_>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let id = state.next;
         state.next += 1;
@@ -90,10 +102,17 @@ impl Gate {
                 self.changed.notify_all();
                 continue;
             }
+            if self.over.is_raised() || state.schedule.is_over(self.began.elapsed()) {
+                self.over.raise();
+                self.changed.notify_all();
+                state.schedule.end(id);
+                state.processes.remove(&id);
+                return None;
+            }
             let waited = self.changed.wait_timeout(state, POLL);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        Leave { gate: self, id }
+        Some(Leave { gate: self, id })
     }
 
     /// Starts what may start, and says whether something did.
@@ -224,11 +243,11 @@ mod tests {
         // A kernel that says nothing, so that what else this machine does changes nothing.
         let gate = || Gate {
             kernel: Kernel::below(Path::new("/nonexistent")),
-            ..Gate::new(2, None, Some(folder.path()), Usage::default())
+            ..Gate::new(2, None, None, Some(folder.path()), Usage::default())
         };
         let (first, second) = (gate(), gate());
-        let one = first.enter(ask(), -1);
-        let two = second.enter(ask(), -1);
+        let one = first.enter(ask(), -1).unwrap();
+        let two = second.enter(ask(), -1).unwrap();
         let others = |gate: &Gate| gate.board.as_ref().unwrap().others().running;
         assert_eq!((others(&first), others(&second)), (1, 1));
         // The second build has its share, and the two together have all.

@@ -11,14 +11,16 @@ mod gate;
 mod keeper;
 mod machine;
 mod memory;
+mod planned;
 pub mod protocol;
 mod schedule;
 mod server;
 pub(crate) mod socket;
 
-pub use costs::{Cost, CostBook};
+pub use costs::{Cost, CostBook, Expected};
 pub use failure::{Cause, Failure};
 pub use keeper::Store as CacheStore;
+pub use planned::{PlanRecord, Planned};
 pub(crate) use schedule::window;
 pub use server::{Finished, Server, ServerOptions};
 

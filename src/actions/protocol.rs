@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Kind;
+use super::{Kind, Planned};
 use crate::artifact::Sha256;
 use crate::cache::{Kept, Saved};
 
@@ -17,10 +17,10 @@ use crate::cache::{Kept, Saved};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// ninja is about to run these, by label.
+    /// ninja is about to run these.
     Plan {
         /// In ninja's order.
-        labels: Vec<String>,
+        actions: Vec<Planned>,
     },
     /// A tool wants to start.
     Start(Start),
@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn messages_are_one_line_each() {
         let messages = [
-            Request::Plan { labels: vec!["a\nb.o".to_owned()] },
+            Request::Plan {
+                actions: vec![Planned { output: "a\nb.o".to_owned(), kind: Kind::Compile }],
+            },
             Request::Finish(Finish {
                 exit: 0,
                 wall_ms: 1,

@@ -37,6 +37,8 @@ pub(super) struct Schedule {
     jobs: usize,
     /// Bytes for all that runs of this build; as many as there are, where nobody says.
     limit: u64,
+    /// When what runs shall have ended, by the caller's clock.
+    until: Option<Duration>,
     waiting: BTreeMap<u64, Waiting>,
     running: BTreeMap<u64, Ask>,
 }
@@ -57,33 +59,33 @@ pub(crate) fn window(jobs: usize) -> usize {
     jobs * 8 + 64
 }
 
-const GIB: u64 = 1 << 30;
-
 impl Ask {
     /// What an action will ask for: what it took the last time, and an eighth more than its peak,
-    /// which sampling may have missed; else a guess. A file of CUTLASS took 7 to 11 GB, others
-    /// with torch's headers 0.5 to 3.
-    pub(super) fn of(kind: Kind, heavy: bool, known: Option<Cost>) -> Self {
-        let (memory, seconds) = match kind {
-            Kind::CompileCuda if heavy => (11 * GIB, 240),
-            Kind::CompileCuda => (3 * GIB, 60),
-            Kind::Compile | Kind::CompileRust => (GIB, 30),
-            Kind::Link => (GIB, 5),
-            Kind::Preprocess => (GIB / 4, 5),
-        };
-        let guess = Self { memory, wall: Duration::from_secs(seconds), alone: false };
-        known.map_or(guess, |cost| Self {
-            memory: cost.peak_memory + cost.peak_memory / 8,
-            wall: Duration::from_millis(cost.wall_ms),
-            alone: false,
-        })
+    /// which sampling may have missed; else a guess, for as long as others of its kind took.
+    pub(super) fn of(kind: Kind, heavy: bool, known: Option<Cost>, typical: Option<Cost>) -> Self {
+        let guess = Cost::guess(kind, heavy);
+        let memory =
+            known.map_or(guess.peak_memory, |cost| cost.peak_memory + cost.peak_memory / 8);
+        let wall = Duration::from_millis(known.or(typical).unwrap_or(guess).wall_ms);
+        Self { memory, wall, alone: false }
     }
 }
 
 impl Schedule {
-    pub(super) fn new(jobs: usize, limit: Option<u64>) -> Self {
+    pub(super) fn new(jobs: usize, limit: Option<u64>, until: Option<Duration>) -> Self {
         let (waiting, running) = Default::default();
-        Self { jobs: jobs.max(1), limit: limit.unwrap_or(u64::MAX), waiting, running }
+        Self { jobs: jobs.max(1), limit: limit.unwrap_or(u64::MAX), until, waiting, running }
+    }
+
+    /// Whether nothing runs, and all that waits would end too late.
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        self.running.is_empty()
+            && self.waiting.values().all(|waiting| self.is_late(now, waiting.ask))
+    }
+
+    /// Whether an action that started now would not be done in time.
+    fn is_late(&self, now: Duration, ask: Ask) -> bool {
+        self.until.is_some_and(|until| now + ask.wall > until)
     }
 
     pub(super) fn wait(&mut self, id: u64, ask: Ask, now: Duration) {
@@ -119,7 +121,8 @@ impl Schedule {
         if self.running.values().any(|ask| ask.alone) {
             return None;
         }
-        let mut order: Vec<(&u64, &Waiting)> = self.waiting.iter().collect();
+        let in_time = self.waiting.iter().filter(|(_, waiting)| !self.is_late(now, waiting.ask));
+        let mut order: Vec<(&u64, &Waiting)> = in_time.collect();
         order.sort_by_key(|(id, waiting)| (std::cmp::Reverse(waiting.ask.wall), **id));
         let asked: u64 = self.running.values().map(|ask| ask.memory).sum();
         let left = self.limit.saturating_sub(asked).min(machine.free);
@@ -145,6 +148,8 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    const GIB: u64 = 1 << 30;
+
     fn ask(memory: u64, seconds: u64) -> Ask {
         Ask { memory: memory * GIB, wall: Duration::from_secs(seconds), alone: false }
     }
@@ -159,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_longest_goes_first_and_no_more_than_jobs() {
-        let mut schedule = Schedule::new(2, None);
+        let mut schedule = Schedule::new(2, None, None);
         for (id, seconds) in [(1, 10), (2, 30), (3, 20)] {
             schedule.wait(id, ask(1, seconds), Duration::ZERO);
         }
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_lets_others_pass_for_a_while() {
-        let mut schedule = Schedule::new(4, Some(8 * GIB));
+        let mut schedule = Schedule::new(4, Some(8 * GIB), None);
         schedule.wait(1, ask(6, 20), Duration::ZERO);
         assert_eq!(started(&mut schedule, 100), [1]);
         schedule.wait(2, ask(7, 50), Duration::ZERO);
@@ -186,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_fits_nowhere_runs_alone() {
-        let mut schedule = Schedule::new(4, Some(4 * GIB));
+        let mut schedule = Schedule::new(4, Some(4 * GIB), None);
         schedule.wait(1, ask(11, 10), Duration::ZERO);
         schedule.wait(2, ask(1, 5), Duration::ZERO);
         assert_eq!(started(&mut schedule, 2), [1]);
@@ -201,8 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn what_would_end_too_late_does_not_start() {
+        let mut schedule = Schedule::new(2, None, Some(Duration::from_secs(60)));
+        for (id, seconds) in [(1, 100), (2, 50), (3, 20)] {
+            schedule.wait(id, ask(1, seconds), Duration::ZERO);
+        }
+        assert_eq!(started(&mut schedule, 100), [2, 3]);
+        schedule.end(3);
+        assert!(!schedule.is_over(Duration::from_secs(20)));
+        schedule.end(2);
+        assert!(schedule.is_over(Duration::from_secs(50)));
+        schedule.wait(4, ask(1, 10), Duration::from_secs(50));
+        assert!(!schedule.is_over(Duration::from_secs(50)));
+        assert!(schedule.is_over(Duration::from_secs(51)));
+    }
+
+    #[test]
     fn pressure_and_other_builds_are_a_brake_but_no_stop() {
-        let mut schedule = Schedule::new(4, None);
+        let mut schedule = Schedule::new(4, None, None);
         for id in 0..3 {
             schedule.wait(id, ask(1, 10), Duration::ZERO);
         }
@@ -252,7 +273,7 @@ mod tests {
 
     /// Runs them all with a clock of its own: the makespan, and the most memory at one time.
     fn simulate(jobs: usize, memory: u64, window: usize) -> (Duration, u64) {
-        let mut schedule = Schedule::new(jobs, Some(memory));
+        let mut schedule = Schedule::new(jobs, Some(memory), None);
         let mut todo = actions().into_iter().enumerate();
         let (mut now, mut most) = (Duration::ZERO, 0);
         let mut ends: BTreeMap<(Duration, u64), Ask> = BTreeMap::new();
@@ -291,10 +312,10 @@ mod tests {
 
     #[test]
     fn a_guess_is_careful_and_a_measurement_better() {
-        let gib = |kind, heavy| Ask::of(kind, heavy, None).memory / GIB;
+        let gib = |kind, heavy| Ask::of(kind, heavy, None, None).memory / GIB;
         assert_eq!((gib(Kind::CompileCuda, true), gib(Kind::CompileCuda, false)), (11, 3));
-        let cost = Cost { wall_ms: 1000, cpu_ms: 900, peak_memory: 4 * GIB };
-        let known = Ask::of(Kind::CompileCuda, true, Some(cost));
+        let cost = Cost { kind: None, wall_ms: 1000, cpu_ms: 900, peak_memory: 4 * GIB };
+        let known = Ask::of(Kind::CompileCuda, true, Some(cost), None);
         assert_eq!((known.memory, known.wall), (9 * GIB / 2, Duration::from_secs(1)));
     }
 }

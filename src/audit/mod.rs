@@ -9,6 +9,7 @@ pub mod abi3;
 mod cache;
 pub mod check;
 pub mod closure;
+pub mod compare;
 pub mod coverage;
 pub mod elf;
 pub mod fatbin;

@@ -14,8 +14,9 @@ const FORMAT: &str = "crosswheel objects 2";
 
 /// Variables that no compiler looks at, and that change from run to run: how many jobs there are,
 /// and where they are shared out.
-const NEUTRAL: [&str; 9] = [
+const NEUTRAL: [&str; 10] = [
     "CARGO_BUILD_JOBS",
+    "CARGO_MAKEFLAGS",
     "CMAKE_BUILD_PARALLEL_LEVEL",
     "MAKEFLAGS",
     "MAKELEVEL",

@@ -13,6 +13,9 @@ pub struct Scope {
     /// Folders for temporary files, beside the build folder; each action knows them for itself.
     #[serde(skip)]
     pub temporary: Vec<PathBuf>,
+    /// Streams out of which tools take leave for threads, which decide nothing.
+    #[serde(skip)]
+    pub tokens: Vec<PathBuf>,
     /// Folders whose content never changes, or changes only with what the key says.
     pub fixed: Vec<PathBuf>,
     /// Folders that belong to the cache itself; each action knows them for itself.
@@ -26,9 +29,16 @@ pub struct Scope {
     pub has_fixed_time: bool,
 }
 
-/// Files of the machine that decide nothing: the index of libraries, of which those that are loaded
-/// are inputs themselves, and the time zone.
-const NEUTRAL: [&str; 2] = ["/etc/ld.so.cache", "/etc/localtime"];
+/// Files of the machine that decide nothing: the index of its libraries, the time zone, and the
+/// shell that tools start others with.
+const NEUTRAL: [&str; 3] = ["/etc/ld.so.cache", "/etc/localtime", "/bin/sh"];
+
+/// Where the machine has what its programs start with: its libraries, and its locales. Compilers come
+/// from the store and their results are the same on every machine, whose libraries therefore decide
+/// nothing: with them, no machine would find what another made.
+const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+const LOCALES: [&str; 4] =
+    ["/usr/lib/locale", "/usr/share/locale", "/usr/share/i18n", "/etc/locale.alias"];
 
 /// Where the kernel tells of itself, and of its devices.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -41,6 +51,7 @@ impl Scope {
     pub(super) fn is_special(&self, path: &Path) -> bool {
         KERNEL.iter().any(|root| path.starts_with(root))
             && path.iter().any(|name| DETOURS.iter().any(|detour| name == *detour))
+            && !self.tokens.iter().any(|stream| stream == path)
     }
 
     /// Whether nothing at this path can change what the key does not know.
@@ -55,8 +66,10 @@ impl Scope {
 
     /// Whether it is the kernel's, or decides nothing.
     pub(super) fn is_machines(&self, path: &Path) -> bool {
-        let kernel = KERNEL.iter().any(|root| is_below(path, Path::new(root)));
-        kernel || NEUTRAL.iter().any(|neutral| path == Path::new(neutral))
+        let below = |roots: &[&str]| roots.iter().any(|root| is_below(path, Path::new(root)));
+        let library = is_shared_library(path) && below(&LIBRARIES);
+        let neutral = NEUTRAL.iter().any(|neutral| path == Path::new(neutral));
+        below(&KERNEL) || below(&LOCALES) || library || neutral
     }
 
     /// Whether it is a folder for temporary files.
@@ -68,6 +81,13 @@ impl Scope {
     pub(crate) fn is_writable(&self, path: &Path) -> bool {
         self.temporary.iter().chain([&self.build]).any(|folder| is_below(path, folder))
     }
+}
+
+/// Whether a file is called `lib….so` or `lib….so.1`, as the loader wants it.
+fn is_shared_library(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let stem = name.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit());
+    stem.ends_with(".so")
 }
 
 /// Whether a path stays in a folder, however it goes up and down in it: links in such folders lead
@@ -97,6 +117,7 @@ mod tests {
         Scope {
             build: "/b".into(),
             temporary: vec!["/tmp".into()],
+            tokens: Vec::new(),
             fixed: vec!["/store/components".into(), "/b/tools".into()],
             has_fixed_time: true,
             ..Scope::default()
@@ -117,6 +138,12 @@ mod tests {
             ("/usr/include/stdio.h", false),
             ("/proc/self/exe", true),
             ("/etc/ld.so.cache", true),
+            ("/lib/x86_64-linux-gnu/libc.so.6", true),
+            ("/usr/lib/x86_64-linux-gnu/libm.a", false),
+            ("/usr/lib/gcc/x86_64-linux-gnu/14/include/stddef.h", false),
+            ("/usr/lib/../../home/a.so", false),
+            ("/usr/lib/locale/C.utf8/LC_CTYPE", true),
+            ("/bin/sh", true),
         ] {
             assert_eq!(scope().is_fixed(Path::new(path)), fixed, "{path}");
         }

@@ -36,6 +36,15 @@ pub enum CmakeError {
         /// The build's error.
         source: Error,
     },
+    /// FindPython's component of programs that have Python in them.
+    #[error(
+        "the CMake project wants the library of Python (`Development.Embed` of FindPython), which \
+         extension modules do not link to, and which few targets have"
+    )]
+    Embeds {
+        /// The build's error.
+        source: Error,
+    },
     /// Something else.
     #[error("CMake cannot configure the project: {message}\n  --> {place}")]
     Failed {
@@ -57,6 +66,7 @@ impl Diagnose for CmakeError {
         match self {
             Self::MissingSource { source, .. }
             | Self::TryRun { source, .. }
+            | Self::Embeds { source }
             | Self::Failed { source, .. } => source.class(),
         }
     }
@@ -78,7 +88,16 @@ impl Diagnose for CmakeError {
                      such as `cmake = {{ {variable} = \"0\" }}` for an exit code"
                 ))
             }
-            Self::Failed { source, .. } => source.hint(),
+            Self::Embeds { .. } => Some(
+                "ask for `Development.Module` instead, and link modules to `Python::Module`"
+                    .to_owned(),
+            ),
+            Self::Failed { message, source, .. } => {
+                let of_compilers = COMPILERS.iter().any(|word| message.contains(word));
+                let tell = of_compilers.then_some(SHOW).into_iter().map(str::to_owned);
+                let hints: Vec<_> = tell.chain(source.hint()).collect();
+                (!hints.is_empty()).then(|| hints.join("; "))
+            }
         }
     }
 }
@@ -87,6 +106,18 @@ impl Diagnose for CmakeError {
 fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap_or_else(|error| unreachable!("a constant pattern: {error}"))
 }
+
+/// Words of a complaint about compilers, and who tells what there is.
+const COMPILERS: [&str; 6] = ["GCC", "gcc", "G++", "g++", "compiler", "Compiler"];
+const SHOW: &str = "`cargo xtask toolchain show` tells the compilers that there are";
+
+/// Of our own `project.cmake`, and of FindPython where only it knows the target that is meant.
+const EMBEDS: [&str; 4] = [
+    "crosswheel: Python to embed",
+    "crosswheel: Python3 to embed",
+    "links to: Python::Python but",
+    "links to: Python3::Python but",
+];
 
 /// What CMake prints last where it gave up, and where it did not.
 const GAVE_UP: [&str; 2] =
@@ -110,6 +141,9 @@ pub(super) fn explain(failed: Error, log: &str, package: &str) -> Error {
     let variables = trials(said);
     if !variables.is_empty() {
         return CmakeError::TryRun { variables, package, source: failed }.into();
+    }
+    if EMBEDS.iter().any(|told| words.contains(told)) {
+        return CmakeError::Embeds { source: failed }.into();
     }
     match message(said) {
         Some((message, place)) => CmakeError::Failed { message, place, source: failed }.into(),
@@ -221,6 +255,19 @@ mod tests {
              learn `HAVE_A_EXITCODE`, `B`"
         );
         assert!(error.hint().unwrap().contains("`cmake = { HAVE_A_EXITCODE = \"0\" }`"));
+    }
+
+    #[test]
+    fn a_project_that_embeds_python_is_told_what_modules_ask_for() {
+        for log in [
+            "CMake Error at project.cmake:30 (message):\n  crosswheel: Python to embed\n",
+            "CMake Error at CMakeLists.txt:9 (target_link_libraries):\n  Target \"a\" links to:\n\n    \
+             Python3::Python\n\n  but the target was not found.\n",
+        ] {
+            let error = explained(log);
+            assert!(error.to_string().contains("`Development.Embed` of FindPython"), "{error}");
+            assert!(error.hint().unwrap().contains("`Development.Module`"));
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub struct Command {
     dir: PathBuf,
     log: Option<PathBuf>,
     silence: Option<Silence>,
+    stop: Option<Interrupt>,
 }
 
 /// How a command ended.
@@ -61,6 +62,7 @@ impl Command {
             dir: dir.into(),
             log: None,
             silence: None,
+            stop: None,
         }
     }
 
@@ -100,6 +102,12 @@ impl Command {
     /// Kills the command when it has hung for too long. Only [`Command::run`] hears its output.
     pub fn silence(mut self, silence: Option<Silence>) -> Self {
         self.silence = silence;
+        self
+    }
+
+    /// Stops the command when this is raised, as an interruption of the whole run does.
+    pub fn stop(mut self, stop: Option<Interrupt>) -> Self {
+        self.stop = stop;
         self
     }
 
@@ -199,7 +207,8 @@ impl Command {
                 let interrupted = interrupt.is_raised() && !output.status.success();
                 return Ok(if interrupted { End::Interrupted } else { End::Status(output.status) });
             }
-            let end = if interrupt.is_raised() {
+            let stopped = self.stop.as_ref().is_some_and(Interrupt::is_raised);
+            let end = if stopped || interrupt.is_raised() {
                 End::Interrupted
             } else if let Some(silence) = self.silence.as_ref().filter(|s| s.is_over(heard)) {
                 End::Silent { limit: silence.limit, running: waited_for(&handle.pids()) }

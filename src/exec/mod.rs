@@ -19,15 +19,11 @@ pub use sandbox::{Isolation, Sandbox, View};
 pub use silence::Silence;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
-
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{getegid, geteuid};
 
 use crate::error::{Class, Diagnose};
 
@@ -183,30 +179,7 @@ pub(crate) fn start_heard(
 
 /// Runs such a process to its end, and hears both of its streams.
 pub(crate) fn run_captured(program: &Path, args: &[OsString]) -> io::Result<Output> {
-    // A thread for each stream could not be started below [`run_first`].
-    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
-    let command = duct::cmd(program, args).unchecked();
-    let command = command.stdout_file(stdout.try_clone()?).stderr_file(stderr.try_clone()?);
-    let status = command.start()?.wait()?.status;
-    let read = |file: &mut File| -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        file.rewind()?;
-        file.read_to_end(&mut content)?;
-        Ok(content)
-    };
-    Ok(Output { status, stdout: read(&mut stdout)?, stderr: read(&mut stderr)? })
-}
-
-/// [`run_captured`] in a process namespace of its own, where the kernel allows one: there the
-/// process's number is always the same. To be called by a process that has no other threads, and
-/// starts nothing afterwards.
-pub(crate) fn run_first(program: &Path, args: &[OsString]) -> io::Result<Output> {
-    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let with_user = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID;
-    if unshare(CloneFlags::CLONE_NEWPID).is_err() && unshare(with_user).is_ok() {
-        sandbox::map_user((uid, uid), (gid, gid))?;
-    }
-    run_captured(program, args)
+    duct::cmd(program, args).unchecked().stdout_capture().stderr_capture().run()
 }
 
 /// What such a process prints on standard output, whatever its status is; what it prints on

@@ -73,6 +73,21 @@ pub struct Locked {
     pub rust: Option<RustInputs>,
 }
 
+impl Locked {
+    /// What the record of costs calls the package: its name, so that another version, and a
+    /// checkout, has what one of the index took; and the target, whose code it is.
+    pub fn costs_name(&self) -> String {
+        costs_name(&self.resolved.request.to_string(), &self.identity, &self.resolved.variant)
+    }
+}
+
+/// [`Locked::costs_name`] of a request that was recorded.
+pub fn costs_name(request: &str, identity: &Identity, variant: &str) -> String {
+    let name = identity.name.as_deref().unwrap_or(request);
+    // What is built in part takes as long.
+    format!("{name} for {}", variant.trim_end_matches(".partial"))
+}
+
 /// Why inputs cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {

@@ -202,7 +202,8 @@ impl Requirements<'_> {
             let declared = self.lock(&wanted, scratch)?;
             let wheels = named_wheels(context, &declared)?;
             // Where a backend only says what it needs, it needs no further trees.
-            let here = configure::Asked { resolved, recipe, trees: &[], wheels: &wheels };
+            let package = &resolved.request.to_string();
+            let here = configure::Asked { package, resolved, recipe, trees: &[], wheels: &wheels };
             let bench = Workbench::create(context, here, toolchain, torch, folder)?;
             let asked = bench.with_backend(context, system, |backend| {
                 Asked::of(backend.get_requires_for_build_wheel(), &wanted)

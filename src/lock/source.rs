@@ -123,7 +123,7 @@ pub(super) fn lock(context: &Context, request: &Request) -> Result<Source> {
             Ok(Source::Index(pypi.artifact(&project, &choice)?))
         }
         Request::Archive(path) => of_archive(path),
-        Request::Folder(path) | Request::Crate { folder: path, .. } => {
+        Request::Folder(path) | Request::Crate { folder: path, .. } | Request::Cmake(path) => {
             let digest = tree_digest(path).map_err(LockError::Io)?;
             Ok(Source::Folder { path: path.clone(), digest })
         }

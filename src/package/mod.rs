@@ -126,6 +126,12 @@ pub enum PackageError {
         /// Why.
         source: pep440_rs::VersionParseError,
     },
+    /// What `build-ext` builds makes none or several of what it hands over.
+    #[error("one shared library is wanted, and the project makes {}", count(names))]
+    Libraries {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// A wheel whose file name, or whose extension modules, contradict each other.
     #[error("no tags fit the file name and the extension modules of `{0}`")]
     Tags(PathBuf),
@@ -139,11 +145,17 @@ pub enum PackageError {
     },
 }
 
+fn count(names: &[String]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    if quoted.is_empty() { "none".to_owned() } else { quoted.join(", ") }
+}
+
 impl Diagnose for PackageError {
     fn class(&self) -> Class {
         match self {
             Self::Read { .. } | Self::Write { .. } => Class::Io,
             Self::SourceDateEpoch(_) => Class::Usage,
+            Self::Libraries { .. } => Class::Build,
             Self::Zip { .. }
             | Self::Member { .. }
             | Self::UnsafeMember { .. }
@@ -158,6 +170,10 @@ impl Diagnose for PackageError {
         match self {
             Self::SourceDateEpoch(_) => Some(
                 "set it to whole seconds since 1970, such as a commit's time, or unset it"
+                    .to_owned(),
+            ),
+            Self::Libraries { .. } => Some(
+                "`build-wheels` puts all that it makes into a wheel, and `--only` chooses one target"
                     .to_owned(),
             ),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

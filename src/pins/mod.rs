@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use apart::cuda_major;
 pub(crate) use crates::exact;
-pub use crates::parse_crate;
+pub use crates::{CratePin, parse_crate};
 pub use diff::unified;
 pub use error::PinError;
 pub use literal::LiteralRule;

@@ -38,6 +38,8 @@ struct Asked {
     /// How lines begin that only break the silence.
     mark: &'static str,
     modules: Vec<AskedModule>,
+    /// Whether modules of machine code are loaded without the packages that they lie in.
+    apart: bool,
 }
 
 #[derive(Serialize)]
@@ -137,6 +139,7 @@ impl<'a> Emulator<'a> {
         context: &Context,
         environment: &Environment,
         modules: &[Listed],
+        apart: bool,
         max_silence: MaxSilence,
     ) -> Result<Answer> {
         let root = self.workspace.root();
@@ -149,6 +152,7 @@ impl<'a> Emulator<'a> {
             answer: inside(&answer),
             mark: MARK,
             modules: modules.iter().map(|module| self.asked(module)).collect(),
+            apart,
         };
         let text = serde_json::to_vec(&asked).map_err(std::io::Error::from);
         fs_err::write(&request, text.map_err(ProveError::Io)?).map_err(ProveError::Io)?;

@@ -326,7 +326,7 @@ impl Installer<'_> {
         let (context, parts) = (self.context, self.parts);
         let emulator = Emulator::new(context, parts, &environment, self.workspace, request.python)?;
         emulator
-            .import(context, &environment, &[], crate::resolve::MaxSilence::default())?
+            .import(context, &environment, &[], false, crate::resolve::MaxSilence::default())?
             .torch()?;
         fs_err::rename(site, root.join("site")).map_err(ProveError::Io)?;
         Ok(())

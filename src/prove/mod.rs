@@ -58,6 +58,9 @@ pub struct Options {
     /// What the wheel does not declare, or the index does not have: requirements (PEP 508), and
     /// wheels.
     pub with: Vec<String>,
+    /// Whether modules of machine code and libraries are imported alone, with nothing of what the
+    /// wheel requires but torch.
+    pub extensions: bool,
     /// Whether dependencies are resolved anew.
     pub upgrade: bool,
     /// How long a module may take to import.
@@ -73,6 +76,9 @@ pub struct Proof {
     pub sha256: Sha256,
     /// The target's name.
     pub target: String,
+    /// Whether its modules of machine code and libraries alone were imported.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub extensions_only: bool,
     /// Whether all that must import did.
     pub passed: bool,
     /// The version of the Python that imported it, such as `3.11.2`.
@@ -120,7 +126,10 @@ pub struct Operator {
 /// What stands in the way of finding out. That the wheel does not import is no error but a
 /// [`Proof`] that did not pass.
 pub fn prove(context: &Context, path: &Path, options: &Options) -> Result<Proof> {
-    let subject = Subject::read(path)?;
+    let mut subject = Subject::read(path)?;
+    if options.extensions {
+        subject.keep_extensions();
+    }
     let manifest = ManifestFile::beside(path, subject.sha256)?;
     let recorded = manifest.as_ref().map(ManifestFile::facts).unwrap_or_default();
     let name = options.target.as_deref().or(recorded.target.as_deref());
@@ -145,13 +154,15 @@ pub fn prove(context: &Context, path: &Path, options: &Options) -> Result<Proof>
     let emulator = Emulator::new(context, &parts, &environment, &workspace, &python)?;
     let answer = {
         let _step = Step::start(context.reporter.as_ref(), "importing", subject.name.to_string());
-        emulator.import(context, &environment, &subject.modules, options.max_silence)?
+        let Options { extensions, max_silence, .. } = *options;
+        emulator.import(context, &environment, &subject.modules, extensions, max_silence)?
     };
     let judged = answer.judge(&subject, environment.torch)?;
     let proof = Proof {
         wheel: subject.name.to_string(),
         sha256: subject.sha256,
         target: target.name.clone(),
+        extensions_only: options.extensions,
         passed: judged.modules.iter().all(Module::passes),
         python: judged.python,
         torch: judged.torch,

@@ -12,6 +12,7 @@ use crate::Result;
 use crate::artifact::Sha256;
 use crate::audit::{Inspection, inspect};
 use crate::package::{WheelContents, WheelName, metadata};
+use crate::python::pep508;
 use crate::python::tags::Platform;
 use crate::target::{Arch, Target};
 use crate::toolchain::spec::Wanted;
@@ -77,6 +78,15 @@ impl Subject {
         let path = fs_err::canonicalize(path).map_err(ProveError::Io)?;
         let (sha256, modules) = (inspection.sha256, modules(&inspection));
         Ok(Self { name, path, sha256, requires, requires_python, needed, modules })
+    }
+
+    /// Forgets what is no machine code, and what only Python code needs.
+    pub fn keep_extensions(&mut self) {
+        self.modules.retain(|module| matches!(module.kind, Kind::Extension | Kind::Library));
+        let is_torch = |text: &String| {
+            pep508::parse(text).is_ok_and(|requirement| requirement.name.as_ref() == "torch")
+        };
+        self.requires.retain(is_torch);
     }
 
     /// Whether its files are loaded with torch's libraries.

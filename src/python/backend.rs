@@ -1,9 +1,9 @@
 //! Runs the hooks of a PEP 517 build backend in a build environment.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -283,7 +283,7 @@ pub struct Backend<'a> {
     /// The copy of the source that it may write to.
     pub source: &'a Path,
     /// PEP 517's `config_settings`.
-    pub settings: &'a IndexMap<String, String>,
+    pub settings: &'a BTreeMap<String, String>,
     /// Where its output is appended.
     pub log: &'a Path,
     /// How processes are run.

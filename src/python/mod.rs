@@ -7,6 +7,7 @@
 
 pub mod answers;
 pub mod backend;
+mod cmake;
 pub mod environment;
 mod installed;
 pub mod launch;

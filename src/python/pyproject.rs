@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::cmake;
 use crate::error::{Class, Diagnose};
 use crate::request::Request;
 
@@ -27,6 +28,12 @@ impl BuildSystem {
             backend_path: Vec::new(),
         }
     }
+
+    /// What a tree that is no Python project is built with.
+    pub(super) fn own(requires: Vec<String>, module: &str) -> Self {
+        let backend = format!("{}.{module}", super::shim::PACKAGE);
+        Self { requires, backend, backend_path: Vec::new() }
+    }
 }
 
 /// PEP 517's backend for trees that name none: it puts the source tree on `sys.path`.
@@ -48,7 +55,7 @@ pub struct Project {
 pub enum ProjectError {
     /// Neither of the files that make a project.
     #[error(
-        "the source is not a Python project: it has neither a `pyproject.toml` that says how it is built nor a `setup.py`"
+        "the source is not a Python project: it has neither a `pyproject.toml` that says how it is built nor a `setup.py` nor a `CMakeLists.txt`"
     )]
     NotAProject,
     /// A `pyproject.toml` that is not TOML, or whose tables have other types than the PEPs say.
@@ -120,6 +127,7 @@ impl Project {
     pub fn of(request: &Request, tree: &Path) -> Result<Self, ProjectError> {
         match request {
             Request::Crate { package, .. } => Self::read_crate(tree, package.as_deref()),
+            Request::Cmake(_) => Ok(cmake::read(tree)?),
             _ => Self::read(tree),
         }
     }
@@ -132,11 +140,7 @@ impl Project {
             .map_err(|source| ProjectError::Malformed { path, source: Box::new(source) })?;
         let text = |key: &str| Some(package.as_ref()?.get(key)?.as_str()?.to_owned());
         Ok(Self {
-            build_system: BuildSystem {
-                requires: Vec::new(),
-                backend: format!("{}.cargo", super::shim::PACKAGE),
-                backend_path: Vec::new(),
-            },
+            build_system: BuildSystem::own(Vec::new(), "cargo"),
             name: member.map(str::to_owned).or(text("name")),
             version: text("version").filter(|_| member.is_none()),
         })
@@ -155,7 +159,10 @@ impl Project {
         let PyProject { build_system, project } = pyproject;
         let told = build_system.is_some() || project.is_some();
         if !told && !tree.join("setup.py").is_file() {
-            return Err(ProjectError::NotAProject);
+            return match tree.join(cmake::FILE).is_file() {
+                true => Ok(cmake::read(tree)?),
+                false => Err(ProjectError::NotAProject),
+            };
         }
         let build_system = match build_system {
             None => BuildSystem::legacy(),

@@ -10,12 +10,14 @@ use crate::artifact::Sha256;
 pub const PACKAGE: &str = "_crosswheel";
 
 /// The package's files.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 7] = [
     ("__init__.py", include_str!("shim/__init__.py")),
     ("cargo.py", include_str!("shim/cargo.py")),
+    ("cmake.py", include_str!("shim/cmake.py")),
     ("compiles.py", include_str!("shim/compiles.py")),
     ("hook.py", include_str!("shim/hook.py")),
     ("patches.py", include_str!("shim/patches.py")),
+    ("wheel.py", include_str!("shim/wheel.py")),
 ];
 
 /// The module that CPython's own cross-building switch is given

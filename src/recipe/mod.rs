@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Sha256;
 use crate::audit::Waiver;
 use crate::error::{Class, Diagnose};
-use crate::pins::PinRule;
+use crate::pins::{CratePin, PinRule};
 use written::Written;
 
 /// A recipe, resolved for one version and one target. A package without one has the default.
@@ -30,6 +30,9 @@ pub struct Recipe {
     pub requires: Vec<String>,
     /// CUDA libraries whose headers are wanted beside those of the libraries that it includes.
     pub cuda: BTreeSet<String>,
+    /// What the backend is told with every hook (PEP 517's `config_settings`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config_settings: BTreeMap<String, String>,
     /// Entries of CMake's cache.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cmake: BTreeMap<String, String>,
@@ -47,7 +50,7 @@ pub struct Recipe {
     pub pins: Vec<PinRule>,
     /// What becomes of requirements on crates, as `Cargo.toml` writes them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub crates: BTreeMap<String, String>,
+    pub crates: BTreeMap<String, CratePin>,
     /// Globs, each of which some member of the wheel must match.
     pub contract: Vec<String>,
     /// Violations of the audit that may pass.
@@ -101,16 +104,25 @@ pub enum Origin {
 
 impl Recipe {
     /// The digest of what decides the build requirements: a backend may ask for others in another
-    /// environment. `None` where the recipe says nothing of either.
+    /// environment, or for what it is told. `None` where the recipe says nothing of either.
     pub fn requirements_digest(&self) -> Option<Sha256> {
-        let Self { environment, requires, pins, crates, .. } = self;
-        if environment.is_empty() && requires.is_empty() && pins.is_empty() && crates.is_empty() {
+        let Self { environment, requires, pins, crates, config_settings, .. } = self;
+        let told = !config_settings.is_empty();
+        if environment.is_empty()
+            && requires.is_empty()
+            && pins.is_empty()
+            && crates.is_empty()
+            && !told
+        {
             return None;
         }
-        let bytes = match (pins.is_empty(), crates.is_empty()) {
-            (true, true) => serde_json::to_vec(&(environment, requires)),
-            (false, true) => serde_json::to_vec(&(environment, requires, pins)),
-            (_, false) => serde_json::to_vec(&(environment, requires, pins, crates)),
+        let bytes = match (pins.is_empty(), crates.is_empty(), told) {
+            (.., true) => {
+                serde_json::to_vec(&(environment, requires, pins, crates, config_settings))
+            }
+            (true, true, _) => serde_json::to_vec(&(environment, requires)),
+            (false, true, _) => serde_json::to_vec(&(environment, requires, pins)),
+            (_, false, _) => serde_json::to_vec(&(environment, requires, pins, crates)),
         };
         Some(Sha256::of(bytes.expect("strings serialise")))
     }

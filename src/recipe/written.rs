@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Origin, Recipe, SourceTree};
 use crate::audit::{self, Waiver};
-use crate::pins::{self, PinRule};
+use crate::pins::{self, CratePin, PinRule};
 use crate::python::pep508;
 use crate::request::Request;
 
@@ -22,12 +22,13 @@ pub(super) struct Written {
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
     cuda: Vec<String>,
+    config_settings: BTreeMap<String, String>,
     cmake: BTreeMap<String, String>,
     leave_out: Vec<String>,
     without_rust: bool,
     source: Vec<WrittenTree>,
     pin: Vec<Checked>,
-    crates: BTreeMap<String, String>,
+    crates: BTreeMap<String, CratePin>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
     version: Vec<VersionLayer>,
@@ -42,12 +43,13 @@ struct Layer {
     #[serde(deserialize_with = "pep508::deserialize_all")]
     requires: Vec<Requirement>,
     cuda: Vec<String>,
+    config_settings: BTreeMap<String, String>,
     cmake: BTreeMap<String, String>,
     leave_out: Vec<String>,
     without_rust: bool,
     source: Vec<WrittenTree>,
     pin: Vec<Checked>,
-    crates: BTreeMap<String, String>,
+    crates: BTreeMap<String, CratePin>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
 }
@@ -65,6 +67,8 @@ struct VersionLayer {
     #[serde(default)]
     cuda: Vec<String>,
     #[serde(default)]
+    config_settings: BTreeMap<String, String>,
+    #[serde(default)]
     cmake: BTreeMap<String, String>,
     #[serde(default)]
     leave_out: Vec<String>,
@@ -75,7 +79,7 @@ struct VersionLayer {
     #[serde(default)]
     pin: Vec<Checked>,
     #[serde(default)]
-    crates: BTreeMap<String, String>,
+    crates: BTreeMap<String, CratePin>,
     #[serde(default)]
     contract: Vec<Glob>,
     #[serde(default)]
@@ -123,6 +127,7 @@ macro_rules! layer_from {
                     environment: layer.environment,
                     requires: layer.requires,
                     cuda: layer.cuda,
+                    config_settings: layer.config_settings,
                     cmake: layer.cmake,
                     leave_out: layer.leave_out,
                     without_rust: layer.without_rust,
@@ -143,11 +148,12 @@ layer_from!(VersionLayer);
 impl Layer {
     /// Variables, and sources of one name, win over earlier ones; lists add up.
     fn lay_over(self, recipe: &mut Recipe) {
-        let Self { environment, requires, cuda, cmake, leave_out, .. } = self;
+        let Self { environment, requires, cuda, config_settings, cmake, leave_out, .. } = self;
         let Self { without_rust, source, pin, crates, contract, waivers, .. } = self;
         recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
         recipe.requires.extend(requires.iter().map(ToString::to_string));
         recipe.cuda.extend(cuda);
+        recipe.config_settings.extend(config_settings);
         recipe.cmake.extend(cmake);
         recipe.leave_out.extend(leave_out);
         recipe.without_rust |= without_rust;

@@ -34,6 +34,8 @@ pub enum Request {
         /// The member, where it is one.
         package: Option<String>,
     },
+    /// A CMake project on disk, of which the shared library is wanted.
+    Cmake(PathBuf),
     /// A commit of a git repository.
     Git(GitRequest),
 }
@@ -76,6 +78,14 @@ impl Request {
         Ok(Self::Index { name: requirement.name.to_string(), version })
     }
 
+    /// The CMake project in a folder, where there is no crate; a relative path is relative to
+    /// `current_dir`.
+    pub fn of_cmake(path: &Path, current_dir: &Path) -> Option<Self> {
+        let folder = fs_err::canonicalize(current_dir.join(path)).ok()?;
+        let is_cmake = folder.join("CMakeLists.txt").is_file();
+        (is_cmake && !folder.join("Cargo.toml").is_file()).then_some(Self::Cmake(folder))
+    }
+
     fn parse_path(text: &str, path: &Path, is_archive: bool) -> Result<Self, RequestError> {
         let missing = || RequestError::NoSuchPath { text: text.to_owned() };
         // However it is spelt, it is the same build.
@@ -98,6 +108,7 @@ impl fmt::Display for Request {
             Self::Crate { folder, package: Some(package) } => {
                 write!(f, "the crate {package} of {}", folder.display())
             }
+            Self::Cmake(path) => write!(f, "the library of {}", path.display()),
             Self::Git(git) => git.fmt(f),
         }
     }

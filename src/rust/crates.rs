@@ -14,7 +14,7 @@ use crate::artifact::{Artifact, Sha256};
 use crate::atomic;
 use crate::configure::BuildFolder;
 use crate::context::Context;
-use crate::pins::exact;
+use crate::pins::{CratePin, exact};
 use crate::report::Step;
 use crate::store::StoreError;
 
@@ -54,7 +54,7 @@ pub fn lock(context: &Context, folder: &BuildFolder, asked: Asked<'_>) -> Result
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// Requirements that the manifests have instead of their own.
-    pub pins: &'a BTreeMap<String, String>,
+    pub pins: &'a BTreeMap<String, CratePin>,
     /// Whether a `Cargo.lock` of the source may have become out of date, by those or by patches.
     pub changed: bool,
     /// The `Cargo.lock`s that were made for an earlier state of the source.
@@ -144,10 +144,11 @@ impl Locks {
         &mut self,
         cargo: &Cargo<'_>,
         config: &Path,
-        pins: &BTreeMap<String, String>,
+        pins: &BTreeMap<String, CratePin>,
     ) -> Result<()> {
         let config = config.display().to_string();
-        let exact = pins.iter().filter_map(|(name, to)| Some((name, exact(to)?)));
+        let exact =
+            pins.iter().filter_map(|(name, to)| Some((name, exact(to.version.as_deref()?)?)));
         for (name, version) in exact {
             for manifest in self.workspaces.clone() {
                 let lock = manifest.with_file_name(LOCK);

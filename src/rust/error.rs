@@ -105,6 +105,8 @@ pub enum Trouble {
     Unknown,
     /// An archive that is not what the `Cargo.lock` says.
     Checksum,
+    /// A folder that a manifest names, and that is not in the source.
+    Outside,
     /// A manifest that cargo does not take.
     Manifest,
 }
@@ -112,8 +114,9 @@ pub enum Trouble {
 impl Trouble {
     /// By cargo's own messages.
     pub(super) fn of(lines: &[String]) -> Self {
-        const WORDS: [(Trouble, &[&str]); 4] = [
+        const WORDS: [(Trouble, &[&str]); 5] = [
             (Trouble::Outdated, &["--locked was passed", "lock file version"]),
+            (Trouble::Outside, &["nable to update /"]),
             (Trouble::Checksum, &["checksum for", "failed to verify the checksum"]),
             (
                 Trouble::Network,
@@ -159,7 +162,9 @@ impl Diagnose for RustError {
             Self::NoCargo | Self::NoLinker => Class::Toolchain,
             Self::Cargo { trouble, .. } => match trouble {
                 Trouble::Network => Class::Network,
-                Trouble::Outdated | Trouble::Unknown | Trouble::Manifest => Class::Request,
+                Trouble::Outdated | Trouble::Unknown | Trouble::Outside | Trouble::Manifest => {
+                    Class::Request
+                }
                 Trouble::Checksum => Class::Integrity,
             },
             Self::Missing { .. } => Class::Integrity,
@@ -200,6 +205,9 @@ impl Diagnose for RustError {
                      `cargo update` takes another version"
                 }
                 Trouble::Checksum => "the registry's file was changed, or the `Cargo.lock` was",
+                Trouble::Outside => {
+                    "what a manifest names by `path` has to lie in the folder that is built"
+                }
                 Trouble::Manifest => return None,
             },
             Self::Missing { .. } => {
@@ -227,6 +235,7 @@ mod tests {
             ("error: no matching package named `nosuch` found", Trouble::Unknown),
             ("  version 1.0.0 is yanked", Trouble::Unknown),
             ("warning: spurious network error (3 tries remaining): [6] x", Trouble::Network),
+            ("  Unable to update /work/other", Trouble::Outside),
             ("error: failed to parse manifest at `Cargo.toml`", Trouble::Manifest),
         ] {
             assert_eq!(Trouble::of(&[line.to_owned()]), trouble, "{line}");

@@ -120,6 +120,7 @@ fn recorded(context: &Context, record: &Record, options: &Options) -> Result<Loc
         only: resolution.only.clone(),
         jobs: options.jobs.unwrap_or(cores),
         memory: None,
+        until: None,
         max_silence: options.max_silence.unwrap_or_default().0,
         keep_going: false,
         time: ArchiveTime::from_source_date_epoch(Some(&epoch))?,
@@ -171,6 +172,9 @@ fn request(record: &Record) -> Result<Request, VerifyError> {
             Request::Index { name: artifact.name.clone(), version }
         }
         Source::Archive { path, .. } => Request::Archive(path.clone()),
+        Source::Folder { path, .. } if is_library && !path.join("Cargo.toml").is_file() => {
+            Request::Cmake(path.clone())
+        }
         Source::Folder { path, .. } if is_library => Request::Crate {
             folder: path.clone(),
             package: record.environment.get(rust::CRATE).cloned(),

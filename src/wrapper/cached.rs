@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::client::{Call, Subject};
 use super::said::Said;
-use super::{Config, Selection, WrapperError};
+use super::{Config, WrapperError};
 use crate::actions::Kind;
 use crate::actions::protocol::{Finish, Request};
 use crate::artifact::Sha256;
@@ -21,7 +21,7 @@ use crate::exec::trace;
 pub(crate) const UNTRACED: &str = "this machine lets no process be traced";
 
 /// What the wrappers do to tools beside what their arguments show: this, as text.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     include_str!("cached.rs"),
     include_str!("client.rs"),
     include_str!("cmake.rs"),
@@ -31,6 +31,7 @@ const SOURCES: [&str; 16] = [
     include_str!("install.rs"),
     include_str!("lines.rs"),
     include_str!("mod.rs"),
+    include_str!("module_id.rs"),
     include_str!("narrow.rs"),
     include_str!("nvcc.rs"),
     include_str!("response.rs"),
@@ -62,6 +63,13 @@ pub(super) struct Plan<'a> {
     key: Sha256,
 }
 
+/// The ends of the pipe that cargo's jobserver is, as rustc opens them (the `jobserver` crate).
+fn tokens(flags: &str) -> Vec<PathBuf> {
+    let pipe = flags.split(' ').find_map(|flag| flag.strip_prefix("--jobserver-auth="));
+    let ends = pipe.into_iter().flat_map(|pipe| pipe.split(','));
+    ends.map(|end| Path::new("/dev/fd").join(end)).collect()
+}
+
 /// What became of it.
 pub(super) enum Looked {
     Hit { result: Sha256, saved: Saved, begun: Instant },
@@ -83,12 +91,15 @@ impl<'a> Plan<'a> {
             return None;
         }
         let socket = config.socket.clone();
-        // What is built besides, how much of it at once, and who listens, decides nothing.
+        // What is built besides, how much of it at once, what CMake was told, and who listens,
+        // decides nothing.
+        let (targets, entries) = Default::default();
         let config = Config {
             socket: None,
             jobs: 0,
             keep_going: false,
-            targets: Selection::default(),
+            targets,
+            entries,
             cache: None,
             ..config.clone()
         };
@@ -100,10 +111,14 @@ impl<'a> Plan<'a> {
             .environment(environment, call.hidden)
             .finish();
         let temporary = environment.path("TMPDIR").into_iter().chain([PathBuf::from("/tmp")]);
+        // Of crates that others depend on, rustc opens those that the crates name by their hashes; they
+        // are inputs like any other, and what else lies beside them decides nothing.
+        let crates = call.args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("dependency="));
         let scope = Scope {
-            temporary: temporary.collect(),
+            temporary: temporary.chain(crates.map(PathBuf::from)).collect(),
             own: vec![caching.objects.clone(), caching.incoming.clone()],
             server: socket,
+            tokens: tokens(environment.text("CARGO_MAKEFLAGS").unwrap_or_default()),
             has_fixed_time: environment.get("SOURCE_DATE_EPOCH").is_some(),
             ..caching.scope.clone()
         };
@@ -245,6 +260,13 @@ pub(super) fn find(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jobserver_is_known_by_its_pipe() {
+        let flags = "-j --jobserver-fds=6,7 --jobserver-auth=6,7";
+        assert_eq!(tokens(flags), [Path::new("/dev/fd/6"), Path::new("/dev/fd/7")]);
+        assert!(tokens("").is_empty());
+    }
 
     #[test]
     fn every_part_of_the_wrappers_counts() {

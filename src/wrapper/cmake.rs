@@ -3,6 +3,7 @@
 //! How a project is configured for the target is the toolchain file's to say, which CMake takes
 //! from the environment; what is built and installed goes through here.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -68,7 +69,7 @@ pub(super) fn run(
     let args = match Mode::of(&args) {
         Mode::Configure(build) => {
             graph::ask(&build)?;
-            Some(configured(project, args))
+            Some(configured(project, &config.entries, args))
         }
         Mode::Build(build) if config.targets.selects() => {
             let graph = Graph::read(&build)?;
@@ -76,7 +77,10 @@ pub(super) fn run(
             built(&config.targets, &graph, args)
         }
         Mode::Install(build) if config.targets.selects() => {
-            installed(&config.targets, &Graph::read(&build)?, args)
+            let graph = Graph::read(&build)?;
+            graph::allow_absent(&build)?;
+            config.targets.remove_left_out(&graph)?;
+            installed(&config.targets, &graph, args)
         }
         _ => Some(args),
     };
@@ -101,13 +105,26 @@ impl Selection {
     fn wants(&self, graph: &Graph, target: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|name| name == target);
         let out = named(&self.without) || !self.only.is_empty() && !named(&self.only);
-        !(graph.compiles(target) && out)
+        !(graph.works(target) && out)
+    }
+
+    /// Removes modules that an earlier build has made and that this one leaves out, lest they be
+    /// installed.
+    fn remove_left_out(&self, graph: &Graph) -> std::io::Result<()> {
+        let left_out = graph.compiled().filter(|target| !self.wants(graph, target));
+        for module in left_out.flat_map(|target| graph.modules(target)) {
+            match fs_err::remove_file(module) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Refuses names that no target has. What a recipe leaves out may be absent: a package has
     /// other targets for other machines.
     fn check(&self, graph: &Graph) -> Result<(), WrapperError> {
-        let Some(name) = self.only.iter().find(|name| !graph.compiles(name)) else {
+        let Some(name) = self.only.iter().find(|name| !graph.works(name)) else {
             return Ok(());
         };
         let known = graph.compiled().map(str::to_owned).collect();
@@ -115,8 +132,13 @@ impl Selection {
     }
 }
 
-/// The call with one file more that CMake reads at the start of each project.
-fn configured(project: &Path, mut args: Vec<OsString>) -> Vec<OsString> {
+/// The call with one file more that CMake reads at the start of each project, and with entries of
+/// its cache, over which those of the call win. A project may ask for these before it reads any file.
+fn configured(
+    project: &Path,
+    entries: &BTreeMap<String, String>,
+    mut args: Vec<OsString>,
+) -> Vec<OsString> {
     const OPTION: &str = "-DCMAKE_PROJECT_TOP_LEVEL_INCLUDES";
     let given = args.iter().position(|arg| arg.to_string_lossy().starts_with(OPTION));
     let given = given.map(|index| args.remove(index).to_string_lossy().into_owned());
@@ -126,8 +148,8 @@ fn configured(project: &Path, mut args: Vec<OsString>) -> Vec<OsString> {
     if let Some((_, files)) = given {
         option.push(format!(";{files}"));
     }
-    args.insert(0, option);
-    args
+    let entries = entries.iter().map(|(name, value)| format!("-D{name}={value}").into());
+    std::iter::once(option).chain(entries).chain(args).collect()
 }
 
 /// Whether a folder is one in which CMake tries what compilers can: what is run there makes nothing
@@ -226,13 +248,14 @@ mod tests {
     #[test]
     fn our_file_stands_beside_those_that_are_given() {
         let call = |args: &str| {
-            let args = configured(Path::new("/t/project.cmake"), words(args));
+            let entries = BTreeMap::from([("USE_CUDA".to_owned(), "ON".to_owned())]);
+            let args = configured(Path::new("/t/project.cmake"), &entries, words(args));
             args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
         };
         let option = "-DCMAKE_PROJECT_TOP_LEVEL_INCLUDES:STRING=/t/project.cmake";
-        assert_eq!(call("-S . -B out"), format!("{option} -S . -B out"));
+        assert_eq!(call("-S . -B out"), format!("{option} -DUSE_CUDA=ON -S . -B out"));
         let given = "-S . -DCMAKE_PROJECT_TOP_LEVEL_INCLUDES=a.cmake -B out";
-        assert_eq!(call(given), format!("{option};a.cmake -S . -B out"));
+        assert_eq!(call(given), format!("{option};a.cmake -DUSE_CUDA=ON -S . -B out"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a wrapper is told: `tools.json`, beside the wrappers of one build.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub prefix_map: Vec<(PathBuf, PathBuf)>,
     /// What is built of a CMake project.
     pub targets: Selection,
+    /// Entries of CMake's cache, which are there before the project's own lines.
+    pub entries: BTreeMap<String, String>,
     /// Flags added to every C and C++ compile.
     pub compile_flags: Vec<String>,
     /// Flags added to every link.
@@ -164,6 +167,7 @@ impl Config {
             keep_going: false,
             prefix_map: prefix_map(toolchain, build, store, &torch.root),
             targets: Selection::default(),
+            entries: BTreeMap::new(),
             compile_flags: Vec::new(),
             link_flags: link_flags(&toolchain.cuda),
             nvcc_flags: Vec::new(),
@@ -238,6 +242,7 @@ pub(super) mod tests {
             torch: None,
             sms: vec![Sm(110)],
             targets: Selection::default(),
+            entries: BTreeMap::new(),
             jobs: 2,
             keep_going: false,
             prefix_map: vec![

@@ -5,15 +5,27 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use walkdir::WalkDir;
 
 /// Our folder among those of the clients that ask.
 const CLIENT: &str = "client-crosswheel";
 /// What is asked for: the targets, in the second version of their description.
 const KIND: &str = "codemodel-v2";
 
-/// The targets of a build folder: by name, whether something is compiled or linked for them.
+/// The targets of a build folder, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Graph(BTreeMap<String, bool>);
+pub(super) struct Graph(BTreeMap<String, Node>);
+
+/// A target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Node {
+    /// Whether something is compiled or linked for it by CMake.
+    compiles: bool,
+    /// Whether commands of the project make files for it, as where a script compiles.
+    makes: bool,
+    /// Its files, where it is a module: what nothing links to.
+    modules: Vec<PathBuf>,
+}
 
 #[derive(Deserialize)]
 struct Index {
@@ -41,6 +53,24 @@ struct Target {
     name: String,
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default)]
+    artifacts: Vec<Artifact>,
+    #[serde(default)]
+    sources: Vec<Artifact>,
+}
+
+#[derive(Deserialize)]
+struct Artifact {
+    path: PathBuf,
+}
+
+impl Artifact {
+    /// Whether a source stands for a command that makes a file: the target's own are
+    /// `CMakeFiles/<name>` and `CMakeFiles/<name>.rule`.
+    fn is_rule_of(&self, target: &str) -> bool {
+        let own = Path::new("CMakeFiles").join(format!("{target}.rule"));
+        self.path.extension().is_some_and(|e| e == "rule") && !self.path.ends_with(own)
+    }
 }
 
 /// Has CMake describe the targets when it generates into this folder.
@@ -48,6 +78,27 @@ pub(super) fn ask(build: &Path) -> io::Result<()> {
     let folder = api(build).join("query").join(CLIENT);
     fs_err::create_dir_all(&folder)?;
     fs_err::write(folder.join(KIND), "")
+}
+
+/// Has files of targets that were left out missing from what is installed, instead of ending it:
+/// the install scripts that CMake generated are told what `install(… OPTIONAL)` tells them.
+pub(super) fn allow_absent(build: &Path) -> io::Result<()> {
+    const KINDS: [&str; 4] = ["MODULE", "SHARED_LIBRARY", "STATIC_LIBRARY", "EXECUTABLE"];
+    for entry in WalkDir::new(build) {
+        let entry = entry?;
+        if entry.file_name() != "cmake_install.cmake" {
+            continue;
+        }
+        let script = fs_err::read_to_string(entry.path())?;
+        let told = KINDS.iter().fold(script.clone(), |script, kind| {
+            script
+                .replace(&format!(" TYPE {kind} FILES "), &format!(" TYPE {kind} OPTIONAL FILES "))
+        });
+        if told != script {
+            fs_err::write(entry.path(), told)?;
+        }
+    }
+    Ok(())
 }
 
 fn api(build: &Path) -> PathBuf {
@@ -75,20 +126,31 @@ impl Graph {
         let mut targets = BTreeMap::new();
         for target in model.configurations.iter().flat_map(|one| &one.targets) {
             let target = fs_err::read(folder.join(&target.file))?;
-            let Target { name, kind } = serde_json::from_slice(&target)?;
-            targets.insert(name, kind != "UTILITY" && kind != "INTERFACE_LIBRARY");
+            let Target { name, kind, artifacts, sources } = serde_json::from_slice(&target)?;
+            let modules = artifacts.into_iter().filter(|_| kind == "MODULE_LIBRARY");
+            let node = Node {
+                compiles: kind != "UTILITY" && kind != "INTERFACE_LIBRARY",
+                makes: kind == "UTILITY" && sources.iter().any(|source| source.is_rule_of(&name)),
+                modules: modules.map(|artifact| build.join(artifact.path)).collect(),
+            };
+            targets.insert(name, node);
         }
         Ok(Self(targets))
     }
 
-    /// Whether there is a target of this name for which something is compiled or linked.
-    pub(super) fn compiles(&self, target: &str) -> bool {
-        self.0.get(target) == Some(&true)
+    /// Whether there is a target of this name for which something is compiled, linked or made.
+    pub(super) fn works(&self, target: &str) -> bool {
+        self.0.get(target).is_some_and(|node| node.compiles || node.makes)
     }
 
-    /// All such targets.
+    /// All targets for which CMake compiles or links.
     pub(super) fn compiled(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|(_, compiles)| **compiles).map(|(name, _)| name.as_str())
+        self.0.iter().filter(|(_, node)| node.compiles).map(|(name, _)| name.as_str())
+    }
+
+    /// The files of these modules.
+    pub(super) fn modules(&self, target: &str) -> &[PathBuf] {
+        self.0.get(target).map_or(&[], |node| &node.modules)
     }
 }
 
@@ -103,7 +165,14 @@ pub(super) mod tests {
         let mut files = Vec::new();
         for (name, kind) in targets {
             let file = format!("target-{name}.json");
-            let target = serde_json::json!({ "name": name, "type": kind, "paths": {} });
+            let (kind, made) = kind.split_once(' ').unwrap_or((kind, "CMakeFiles/NAME.rule"));
+            let made = made.replace("NAME", name);
+            let target = serde_json::json!({
+                "name": name,
+                "type": kind,
+                "artifacts": [{ "path": format!("lib/{name}.so") }],
+                "sources": [{ "path": made, "isGenerated": true }],
+            });
             fs_err::write(folder.join(&file), target.to_string()).unwrap();
             files.push(serde_json::json!({ "name": name, "jsonFile": file }));
         }
@@ -121,11 +190,15 @@ pub(super) mod tests {
         let query = build.path().join(".cmake/api/v1/query/client-crosswheel/codemodel-v2");
         assert!(query.is_file());
         assert!(Graph::read(build.path()).is_err());
-        answer(build.path(), &[("_C", "MODULE_LIBRARY"), ("files", "UTILITY")]);
+        let script = ("script", "UTILITY lib/.built.rule");
+        answer(build.path(), &[("_C", "MODULE_LIBRARY"), ("files", "UTILITY"), script]);
         let old = build.path().join(".cmake/api/v1/reply/index-2025-12-31.json");
         fs_err::write(old, "{}").unwrap();
         let graph = Graph::read(build.path()).unwrap();
         assert_eq!(graph.compiled().collect::<Vec<_>>(), ["_C"]);
-        assert!(!graph.compiles("files") && !graph.compiles("other"));
+        assert!(graph.works("_C") && graph.works("script"));
+        assert!(!graph.works("files") && !graph.works("other"));
+        assert_eq!(graph.modules("_C"), [build.path().join("lib/_C.so")]);
+        assert!(graph.modules("files").is_empty());
     }
 }

@@ -13,6 +13,7 @@ mod graph;
 mod host;
 mod install;
 mod lines;
+mod module_id;
 mod narrow;
 mod ninja;
 mod nvcc;

@@ -1,14 +1,14 @@
 //! ninja: with crosswheel's job number, and a plan told beforehand.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::client::{connect, die_with, label};
+use super::client::{connect, die_with};
 use super::cmake::is_trial;
 use super::response::split;
 use super::{Config, Role, WrapperError};
 use crate::actions::protocol::{Request, send};
-use crate::actions::window;
+use crate::actions::{Kind, Planned, window};
 use crate::environment::Environment;
 use crate::exec::{exit_code, read_inheriting, start_inheriting};
 
@@ -19,7 +19,7 @@ const QUERIES: [&str; 5] = ["-t", "-n", "--version", "-h", "--help"];
 
 /// What ninja is about to run.
 struct Plan {
-    labels: Vec<String>,
+    actions: Vec<Planned>,
     /// Whether all of it asks for leave.
     only_actions: bool,
 }
@@ -40,12 +40,12 @@ pub(super) fn run(
         if let Some(socket) = told {
             let stream = connect(socket)?;
             let failed = |source| WrapperError::Server { socket: socket.clone(), source };
-            let plan = plan(config, &args).map_err(fail)?;
+            let plan = plan(config, &args, environment.current_dir()).map_err(fail)?;
             // Other commands wait for no leave: where there are such, ninja itself counts.
             if plan.only_actions {
                 jobs = window(jobs);
             }
-            send(&stream, &Request::Plan { labels: plan.labels }).map_err(failed)?;
+            send(&stream, &Request::Plan { actions: plan.actions }).map_err(failed)?;
             tie = Some(die_with(stream));
         }
         args.insert(0, format!("-j{jobs}").into());
@@ -86,14 +86,31 @@ fn without_jobs(args: Vec<OsString>) -> Vec<OsString> {
 
 /// What ninja is about to run, by a dry run: it reads the build files and looks at times, and
 /// starts nothing. What it says against the build, the real run will say again.
-fn plan(config: &Config, args: &[OsString]) -> std::io::Result<Plan> {
+fn plan(config: &Config, args: &[OsString], here: &Path) -> std::io::Result<Plan> {
     let mut dry = vec![OsString::from("-n"), "-v".into()];
+    dry.extend(manifest(args, here).into_iter().flatten());
     dry.extend(args.iter().filter(|arg| *arg != "--quiet").cloned());
     let output = read_inheriting(&config.tools.ninja, &dry)?;
     Ok(Plan {
-        labels: output.lines().filter_map(planned).collect(),
-        only_actions: output.lines().filter_map(command).all(|words| is_action(&words)),
+        actions: output.lines().filter_map(|line| planned(config, line)).collect(),
+        only_actions: output.lines().filter_map(command).all(|words| kind(&words).is_some()),
     })
+}
+
+/// The build file by its whole path. By the name that it has in itself, a dry run would tell nothing
+/// but that it is to be made anew, as CMake has it wherever a project asks it to look for new files.
+fn manifest(args: &[OsString], here: &Path) -> Option<[OsString; 2]> {
+    let after = |option: &str| {
+        let place = args.iter().position(|arg| arg.to_string_lossy().starts_with(option))?;
+        let joined = args[place].to_string_lossy()[option.len()..].to_owned();
+        match joined.is_empty() {
+            true => args.get(place + 1).map(PathBuf::from),
+            false => Some(joined.into()),
+        }
+    };
+    let folder = after("-C").map_or_else(|| here.to_owned(), |folder| here.join(folder));
+    let path = folder.join("build.ninja");
+    (after("-f").is_none() && path.is_file()).then(|| ["-f".into(), path.into()])
 }
 
 /// The words of a line of ninja's.
@@ -102,21 +119,27 @@ fn command(line: &str) -> Option<Vec<OsString>> {
     Some(split(command))
 }
 
-/// Whether a command is one call of a wrapper, which waits for leave: CMake writes `: && g++ … && :`
-/// for a link.
-fn is_action(words: &[OsString]) -> bool {
+/// What a command does, where it is one call of a wrapper, which waits for leave: CMake writes
+/// `: && g++ … && :` for a link.
+fn kind(words: &[OsString]) -> Option<Kind> {
     let mut commands = words.split(|word| word == "&&").filter(|words| *words != [":"]);
-    let (Some(command), None) = (commands.next(), commands.next()) else { return false };
-    let tool = command.first().and_then(|tool| Path::new(tool).file_name()?.to_str());
-    matches!(tool.and_then(Role::of), Some(Role::Nvcc | Role::Host(_)))
+    let (command, None) = (commands.next()?, commands.next()) else { return None };
+    let tool = Role::of(Path::new(command.first()?).file_name()?.to_str()?)?;
+    let compiles = command.iter().any(|word| word == "-c" || word == "-dc");
+    match (tool, compiles) {
+        (Role::Nvcc, true) => Some(Kind::CompileCuda),
+        (Role::Host(_), true) => Some(Kind::Compile),
+        (Role::Nvcc | Role::Host(_), false) => Some(Kind::Link),
+        _ => None,
+    }
 }
 
-/// The label of `[3/500] /path/g++ -o out.o …`; of a command without an output, its first word.
-fn planned(line: &str) -> Option<String> {
+/// Of `[3/500] /path/g++ -o out.o …`, what it makes.
+fn planned(config: &Config, line: &str) -> Option<Planned> {
     let words = command(line)?;
-    let mut outputs =
-        words.windows(2).filter(|pair| pair[0] == "-o").map(|pair| pair[1].as_os_str());
-    Some(label(outputs.next_back().or(words.first().map(OsString::as_os_str))))
+    let kind = kind(&words)?;
+    let output = words.windows(2).rfind(|pair| pair[0] == "-o")?[1].to_string_lossy();
+    Some(Planned { output: config.canonical(&output), kind })
 }
 
 #[cfg(test)]
@@ -128,6 +151,23 @@ mod tests {
         let args = "-v -j 8 -j4 -l 2.5 -l3 -k 0 -C build -jobs all";
         let args = args.split(' ').map(OsString::from).collect();
         assert_eq!(without_jobs(args), ["-v", "-k", "0", "-C", "build", "-jobs", "all"]);
+    }
+
+    #[test]
+    fn a_dry_run_makes_no_build_file_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir(folder.path().join("out")).unwrap();
+        let file = folder.path().join("out/build.ninja");
+        let named = |args: &str| {
+            let args: Vec<_> = args.split(' ').map(OsString::from).collect();
+            manifest(&args, folder.path()).map(|[_, path]| PathBuf::from(path))
+        };
+        assert_eq!(named("-C out"), None);
+        fs_err::write(&file, "").unwrap();
+        assert_eq!(named("-v -C out all"), Some(file.clone()));
+        assert_eq!(named("-Cout"), Some(file));
+        assert_eq!(named("-C out -f other.ninja"), None);
+        assert_eq!(named("all"), None);
     }
 
     #[test]
@@ -147,26 +187,29 @@ mod tests {
     #[test]
     fn what_waits_for_leave_is_told_from_what_does_not() {
         for (line, action) in [
-            ("[1/2] /t/nvcc -c x.cu -o x.o", true),
-            ("[1/2] : && /t/aarch64-linux-gnu-g++ -shared -o a.so a.o && :", true),
-            ("[1/2] : && /t/g++ -o a && strip a", false),
-            ("[1/2] python generate.py", false),
-            ("[1/2] cd x && /t/g++ -c a.c", false),
+            ("[1/2] /t/nvcc -c x.cu -o x.o", Some(Kind::CompileCuda)),
+            ("[1/2] /t/nvcc -x cu -rdc=true -dc x.cu -o x.o", Some(Kind::CompileCuda)),
+            ("[1/2] : && /t/aarch64-linux-gnu-g++ -shared -o a.so a.o && :", Some(Kind::Link)),
+            ("[1/2] : && /t/g++ -o a && strip a", None),
+            ("[1/2] python generate.py", None),
+            ("[1/2] cd x && /t/g++ -c a.c", None),
         ] {
-            assert_eq!(is_action(&command(line).unwrap()), action, "{line}");
+            assert_eq!(kind(&command(line).unwrap()), action, "{line}");
         }
     }
 
     #[test]
-    fn planned_commands_are_known_by_what_they_make() {
+    fn planned_actions_are_known_by_what_they_make() {
+        let config = super::super::config::tests::config();
         for (line, want) in [
-            ("[3/500] /t/nvcc -c /b/x.cu -o /b/csrc/x.o -O3", Some("x.o")),
-            ("[1/2] : && /t/g++ -shared -o lib/_C.so a.o && :", Some("_C.so")),
-            ("[1/1] touch stamp", Some("touch")),
+            ("[3/500] /t/nvcc -c /b/x.cu -o csrc/x.o -O3", Some("csrc/x.o")),
+            ("[1/2] : && /t/g++ -shared -o lib/_C.so a.o && :", Some("lib/_C.so")),
+            ("[1/1] touch stamp", None),
             ("ninja: no work to do.", None),
             ("ninja: Entering directory `x'", None),
         ] {
-            assert_eq!(planned(line).as_deref(), want, "{line}");
+            let planned = planned(&config, line);
+            assert_eq!(planned.map(|action| action.output).as_deref(), want, "{line}");
         }
     }
 }

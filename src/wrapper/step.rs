@@ -19,12 +19,12 @@ use regex::bytes::Regex;
 
 use super::cached::{find, leave};
 use super::client::{Connection, measure};
-use super::{Config, WrapperError};
+use super::{Config, WrapperError, module_id};
 use crate::actions::protocol::{Request, StepDone};
 use crate::artifact::Sha256;
 use crate::cache::{Caching, Found, Kept, KeyBuilder, Outcome, Output, Saved, Scope};
 use crate::environment::Environment;
-use crate::exec::{exit_code, run_captured, run_first};
+use crate::exec::{exit_code, run_captured};
 
 /// The tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,9 @@ enum Use {
     /// It is told the name of the source, which it does not read.
     Source,
 }
+
+/// By which cudafe++ makes a module id, and does not take the one that is there.
+const GENERATE: &str = "--gen_module_id_file";
 
 /// Words in options by which a tool looks at sources, or writes times of files.
 const UNREPEATABLE: [&str; 5] = ["line-info", "lineinfo", "debug", "src-in-ptx", "source-in-ptx"];
@@ -109,7 +112,7 @@ impl Call {
         if args.iter().any(|arg| UNREPEATABLE.iter().any(|word| arg.contains(word))) {
             return None;
         }
-        let makes_module_id = args.contains(&"--gen_module_id_file");
+        let makes_module_id = args.contains(&GENERATE);
         let mut call = Self { tool, args: Vec::new(), files: Vec::new() };
         let mut rest = args.into_iter();
         while let Some(arg) = rest.next() {
@@ -242,6 +245,7 @@ pub(super) fn run(
 ) -> Result<u8, WrapperError> {
     let program = tool.path(config);
     let start = |source| WrapperError::Start { tool: program.clone(), source };
+    let dir = environment.current_dir();
     let kept = config.cache.as_ref().zip(config.socket.as_ref());
     let kept = kept.and_then(|(caching, socket)| {
         let call = Call::understand(tool, args)?;
@@ -251,9 +255,9 @@ pub(super) fn run(
         Some((caching, call, key, connection))
     });
     let Some((caching, call, key, connection)) = kept else {
-        return Ok(exit_code(execute(tool, &program, args).map_err(start)?.status));
+        let (output, _) = execute(config, tool, &program, args, dir).map_err(start)?;
+        return Ok(exit_code(output.status));
     };
-    let dir = environment.current_dir();
     let done = StepDone { tool: tool.name().to_owned(), hit: None, kept: None };
     match find(caching, &key, &Scope::default(), |request| connection.ask(request))? {
         Found::Hit(result, outcome) => {
@@ -267,7 +271,7 @@ pub(super) fn run(
         Found::Elsewhere(_) | Found::Miss => {}
     }
     let begun = Instant::now();
-    let output = execute(tool, &program, args).map_err(start)?;
+    let (output, is_objects_own) = execute(config, tool, &program, args, dir).map_err(start)?;
     let code = exit_code(output.status);
     if code != 0 {
         return Ok(code);
@@ -276,26 +280,59 @@ pub(super) fn run(
     let saved = Saved { wall_ms: cost.wall_ms, cpu_ms: cost.cpu_ms };
     let (stdout, stderr) = (output.stdout, output.stderr);
     let outcome = Outcome { stdout, stderr, outputs: Vec::new(), saved };
-    // What cannot be kept is made again.
-    let file = call.collect(dir, outcome).ok().flatten().and_then(|mut outcome| {
-        outcome.rename(&caching.aliases.to_common());
-        leave(caching, &outcome.pack().ok()?).ok()
-    });
+    // What cannot be kept is made again; an object's own would do for no other.
+    let file = match is_objects_own {
+        true => None,
+        false => call.collect(dir, outcome).ok().flatten().and_then(|mut outcome| {
+            outcome.rename(&caching.aliases.to_common());
+            leave(caching, &outcome.pack().ok()?).ok()
+        }),
+    };
     let kept = file.map(|file| Kept { key, inputs: Vec::new(), file });
     connection.tell(&Request::Step(StepDone { kept, ..done }))?;
     Ok(0)
 }
 
-/// Runs the real tool, and hands on what it says. Where no function or variable of a source is seen
-/// by others, cudafe++ writes its own process's number into names.
-fn execute(tool: Tool, program: &Path, args: &[OsString]) -> io::Result<process::Output> {
-    let output = match tool {
-        Tool::Cudafe => run_first(program, args)?,
-        Tool::Cicc | Tool::Ptxas => run_captured(program, args)?,
+/// Runs the real tool, and hands on what it says. Says too whether what it made is this object's
+/// alone.
+fn execute(
+    config: &Config,
+    tool: Tool,
+    program: &Path,
+    args: &[OsString],
+    dir: &Path,
+) -> io::Result<(process::Output, bool)> {
+    let mut output = run_captured(program, args)?;
+    let settled = match tool == Tool::Cudafe && output.status.success() {
+        true => settle_module_id(config, args, dir)?,
+        false => None,
     };
+    if let Some(args) = &settled {
+        output = run_captured(program, args)?;
+    }
     let _ = io::stdout().write_all(&output.stdout);
     let _ = io::stderr().write_all(&output.stderr);
-    Ok(output)
+    Ok((output, settled.is_some()))
+}
+
+/// Gives an object its own module id, where cudafe++ made one of its process: returns the arguments
+/// by which it takes that one.
+fn settle_module_id(
+    config: &Config,
+    args: &[OsString],
+    dir: &Path,
+) -> io::Result<Option<Vec<OsString>>> {
+    let named = args.windows(2).find(|pair| pair[0] == "--module_id_file_name");
+    let (Some(named), true) = (named, args.iter().any(|arg| arg == GENERATE)) else {
+        return Ok(None);
+    };
+    let path = dir.join(&named[1]);
+    let object = config.canonical(&path.to_string_lossy());
+    let Some(id) = module_id::settled(&fs_err::read_to_string(&path)?, &object) else {
+        return Ok(None);
+    };
+    fs_err::write(&path, id)?;
+    Ok(Some(args.iter().filter(|arg| *arg != GENERATE).cloned().collect()))
 }
 
 #[cfg(test)]

@@ -75,3 +75,33 @@ fn what_cannot_be_audited_is_an_archive_error_with_a_hint() {
     let text = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(text.contains("is not a readable zip archive") && text.contains("hint: "), "{text}");
 }
+
+#[test]
+fn two_wheels_are_compared_member_by_member() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+    for folder in [&ours, &theirs] {
+        fs_err::create_dir(folder).expect("a folder");
+    }
+    let first = WheelFixture::default().write(&ours);
+    let mut fixture = WheelFixture { elf_path: "demo/_C.abi3.so", ..WheelFixture::default() };
+    fixture.extra.push(("demo/models/small.json".to_owned(), b"{}".to_vec()));
+    let second = fixture.write(&theirs);
+    let compare = ["--compare", second.to_str().expect("UTF-8"), "--target", "thor"];
+    let output = xtask(&[&compare[..], &["--format", "json"]].concat(), &first);
+    assert_eq!(output.status.code(), Some(0));
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_conforms(&value, "compare.schema.json");
+    let compared = &value[0];
+    assert_eq!(compared["files"].as_array().expect("pairs").len(), 1, "{compared}");
+    let pair = &compared["files"][0];
+    assert_eq!((&pair["file"], &pair["first"]), (&"demo/_C.so".into(), &pair["second"]));
+    assert_eq!(pair["first"]["on_target"]["missing"], 0);
+    assert_eq!((&compared["common"], &compared["only_first"]), (&1.into(), &serde_json::json!({})));
+    assert_eq!(compared["only_second"], serde_json::json!({"demo/models": ["small.json"]}));
+
+    let output = xtask(&compare, &first);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(text.contains("| demo/_C.so | "), "{text}");
+    assert!(text.contains("Only 2 has 1:\n\n- `demo/models/`: `small.json`\n"), "{text}");
+}

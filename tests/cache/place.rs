@@ -121,12 +121,22 @@ impl Cache {
 
     /// A new build folder. Where the machine has no namespaces, it has the name that it has.
     pub fn place(&self, name: &str) -> Place<'_> {
+        self.place_with(name, None)
+    }
+
+    /// One that has the name that it has.
+    pub fn place_without_namespaces(&self, name: &str) -> Place<'_> {
+        self.place_with(name, Some(Isolation::None { reason: "for a test".to_owned() }))
+    }
+
+    fn place_with(&self, name: &str, isolation: Option<Isolation>) -> Place<'_> {
         let (context, _) = toolchain();
         let root = self.folder.path().join(name);
         fs_err::create_dir_all(root.join("tools")).unwrap();
         fs_err::create_dir_all(self.objects().root()).unwrap();
         let supervisor = wrapper::install_sandbox(&root.join("tools"), Path::new(XTASK)).unwrap();
-        let isolation = Isolation::detect(&supervisor, &root, &Interrupt::new()).unwrap();
+        let detect = || Isolation::detect(&supervisor, &root, &Interrupt::new()).unwrap();
+        let isolation = isolation.unwrap_or_else(detect);
         let sandbox = Sandbox::new(&supervisor, isolation, &root)
             .readable(self.objects().root())
             .store(context.store.root());
@@ -210,6 +220,7 @@ impl Place<'_> {
             memory: None,
             running: None,
             reporter: Arc::clone(&self.cache.reporter) as Arc<dyn Reporter>,
+            until: None,
             costs: CostBook::load(Path::new("/nonexistent")),
             package: "test".to_owned(),
             cache: Some(CacheStore {

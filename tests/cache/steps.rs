@@ -106,21 +106,40 @@ fn line_tables_are_not_kept() {
     assert_eq!(ptxas, (0, 0), "what holds names of sources is no part of the cache");
 }
 
+/// A source of which others see nothing.
+const UNSEEN: &str = "static __device__ __noinline__ int twice(int v) { return 2 * v; }\n\
+    template <class T> __global__ void k(T *out) { *out = twice(*out) + N; }\n\
+    template <class T> static void run(T *out) { k<<<1, 1>>>(out); }\n\
+    static void (*const used)(int *) = run<int>;\n\
+    static const auto *address __attribute__((used)) = &used;\n";
+
 #[test]
 fn the_number_of_a_process_is_in_no_object() {
     let cache = Cache::new();
     let mut place = cache.place("build");
-    // Nothing of it can be seen by others.
-    place.write(
-        "k.cu",
-        "static __device__ __noinline__ int twice(int v) { return 2 * v; }\n\
-         template <class T> __global__ void k(T *out) { *out = twice(*out); }\n\
-         template <class T> static void run(T *out) { k<<<1, 1>>>(out); }\n\
-         static void (*const used)(int *) = run<int>;\n\
-         static const auto *address __attribute__((used)) = &used;\n",
-    );
+    place.write("k.cu", UNSEEN);
+    let call = format!("{NVCC} -DN=1");
     // With a cache and without, other processes come before.
-    compile(&mut place, NVCC);
+    compile(&mut place, &call);
     place.sms = vec![Sm(90), Sm(110)];
-    compile(&mut place, NVCC);
+    compile(&mut place, &call);
+
+    let mut elsewhere = cache.place_without_namespaces("elsewhere");
+    elsewhere.sms = place.sms.clone();
+    elsewhere.write("k.cu", UNSEEN);
+    compile(&mut elsewhere, &call);
+    assert!(elsewhere.read("k.o") == place.read("k.o"), "the folder is in an object");
+}
+
+#[test]
+fn objects_of_one_source_that_nothing_is_seen_of_are_told_apart() {
+    let cache = Cache::new();
+    let place = cache.place("build");
+    place.write("k.cu", UNSEEN);
+    for n in ["1", "2"] {
+        let call = NVCC.replace("k.o", &format!("k{n}.o"));
+        assert_eq!(place.compile("nvcc", &format!("{call} -DN={n}")).code, 0);
+    }
+    let linked = place.compile("g++", "-shared -nostdlib k1.o k2.o -o k.so");
+    assert_eq!(linked.code, 0, "{:?}", linked.said);
 }

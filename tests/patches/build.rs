@@ -8,7 +8,7 @@ use super::apply;
 use crate::faults::PLAIN;
 use crate::releases::sdist;
 use crate::support::schema::assert_conforms;
-use crate::support::xtask::{Run, Workplace, repository, xtask};
+use crate::support::xtask::{Run, Workplace, committed, repository, xtask};
 
 const PKG_INFO: (&str, &str) =
     ("PKG-INFO", "Metadata-Version: 2.1\nName: crosswheel-patched\nVersion: 1.0\n");
@@ -76,6 +76,21 @@ fn a_series_reaches_the_build_its_manifest_and_a_second_build() {
     let bundle = fs_err::read(bundle).unwrap();
     let text = bundle.windows(PATCH.len()).any(|window| window == PATCH.as_bytes());
     assert!(text, "the bundle has the patch");
+}
+
+#[test]
+fn a_series_reaches_a_commit_of_a_repository() {
+    let workplace = Workplace::new("patched-commit");
+    let (_, project) = project(&workplace);
+    let files: Vec<_> = PLAIN.into_iter().chain([PKG_INFO]).collect();
+    let checkout = workplace.source("repository", &files);
+    let request = format!("git+{}@{}", checkout.display(), committed(&checkout));
+    let own = ["--out", "dist", "--python", "3.11", "--project", project.to_str().unwrap()];
+    let words = ["build-wheels", &request, "--format", "json"].into_iter().chain(own);
+    let product = Run::of(&xtask(words).dir(workplace.path(""))).product();
+    assert!(product["wheel"].as_str().unwrap().contains("plain-1.5+"), "{product}");
+    let patches = manifest(&product)["patches"].clone();
+    assert_eq!(patches[0]["path"], "crosswheel-patched/1.0/0001-version.patch");
 }
 
 #[test]

@@ -18,6 +18,18 @@ use walkdir::WalkDir;
 /// The executable.
 pub const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 
+/// Makes a folder a git repository with all that is in it, and returns its commit.
+pub fn committed(folder: &Path) -> String {
+    let git = |words: &[&str]| {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
+        duct::cmd("git", identity.iter().chain(words)).dir(folder).read().unwrap()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "first"]);
+    git(&["rev-parse", "HEAD"])
+}
+
 /// The repository's root.
 pub fn repository() -> PathBuf {
     fs_err::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
@@ -190,9 +202,12 @@ impl Workplace {
         }
         let Ok(entries) = fs_err::read_dir(&self.root) else { return };
         for entry in entries {
-            let lock = self.lock(&entry.unwrap().path());
-            if lock.exists() {
-                fs_err::remove_file(lock).unwrap();
+            let source = entry.unwrap().path();
+            let of_crate = PathBuf::from(format!("the crate {}", source.display()));
+            for lock in [self.lock(&source), self.lock(&of_crate)] {
+                if lock.exists() {
+                    fs_err::remove_file(lock).unwrap();
+                }
             }
         }
         fs_err::remove_dir_all(&self.root).unwrap();

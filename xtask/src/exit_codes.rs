@@ -36,6 +36,8 @@ pub const DISK_FULL: u8 = 14;
 pub const IRREPRODUCIBLE: u8 = 15;
 /// A local patch does not apply.
 pub const PATCH: u8 = 16;
+/// The time that `--until` gave is up; the same command goes on from there.
+pub const TIME_UP: u8 = 17;
 /// Stopped by the user or a signal (128 + SIGINT).
 pub const INTERRUPTED: u8 = 130;
 
@@ -56,6 +58,7 @@ pub fn of(class: Class) -> u8 {
         Class::Stalled => STALLED,
         Class::Memory => MEMORY,
         Class::DiskFull => DISK_FULL,
+        Class::TimeUp => TIME_UP,
         Class::Interrupted => INTERRUPTED,
     }
 }

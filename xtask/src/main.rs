@@ -5,12 +5,14 @@
 mod output;
 
 mod commands;
+mod comparison;
 mod exit_codes;
 mod failure;
 mod plans;
 mod products;
 mod screen;
 mod selection;
+mod until;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crosswheel::cache::Limit;
-use crosswheel::pins::{self, PinRule};
+use crosswheel::pins::{self, CratePin, PinRule};
 use crosswheel::report::Event;
 use crosswheel::request::Request;
 use crosswheel::resolve::{DEFAULT_TARGET, Options};
@@ -82,10 +82,10 @@ pub struct Selection {
     /// `compatible`, `drop`, or a specifier; may be repeated
     #[arg(long = "pin", value_name = "NAME=SPEC", value_parser = PinRule::parse)]
     pins: Vec<PinRule>,
-    /// What a requirement on a crate becomes, as `Cargo.toml` would have it: `pyo3=0.29`; may be
-    /// repeated
-    #[arg(long = "pin-crate", value_name = "NAME=REQ", value_parser = pins::parse_crate)]
-    crates: Vec<(String, String)>,
+    /// What a requirement on a crate becomes, as `Cargo.toml` would have it, or features that it
+    /// gets: `pyo3=0.29`, `openssl-sys[vendored]`; may be repeated
+    #[arg(long = "pin-crate", value_name = "NAME[FEATURE]=REQ", value_parser = pins::parse_crate)]
+    crates: Vec<(String, CratePin)>,
     /// Fetch the whole torch wheel and link against its libraries
     #[arg(long)]
     full_torch: bool,

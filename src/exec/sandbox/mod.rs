@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Command, ExecError, Finished, Interrupt};
 
-pub(crate) use role::{main, map_user};
+pub(crate) use role::main;
 
 /// The build folder's path inside, where the kernel allows a fixed one.
 pub const BUILD: &str = "/crosswheel/build";

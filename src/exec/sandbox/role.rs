@@ -138,7 +138,7 @@ fn namespace_flags(namespaces: Namespaces) -> CloneFlags {
 
 /// Maps one user and one group of the new namespace, each (inside, outside); user_namespaces(7)
 /// wants `setgroups` given up first.
-pub(crate) fn map_user(user: (u32, u32), group: (u32, u32)) -> io::Result<()> {
+fn map_user(user: (u32, u32), group: (u32, u32)) -> io::Result<()> {
     fs_err::write("/proc/self/setgroups", "deny")?;
     fs_err::write("/proc/self/uid_map", format!("{} {} 1", user.0, user.1))?;
     fs_err::write("/proc/self/gid_map", format!("{} {} 1", group.0, group.1))

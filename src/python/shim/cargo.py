@@ -1,31 +1,18 @@
 """A PEP 517 backend for a crate that is no Python project: the shared library that it makes, in a
-wheel, which is how crosswheel's other stages take what a build made."""
+wheel."""
 
 import json
 import os
 import subprocess
 import sys
-import zipfile
 
-from _crosswheel import answers
+from _crosswheel import wheel
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     package, library = _build()
-    python = "cp" + answers()["python"]["version"].replace(".", "")
-    name = package["name"].replace("-", "_")
     version = package["version"].replace("-", "")
-    tag = f"{python}-{python}-linux_{answers()['machine']}"
-    wheel = f"{name}-{version}-{tag}.whl"
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(os.path.join(wheel_directory, wheel), "w") as archive:
-        archive.write(library, os.path.basename(library))
-        metadata = f"Metadata-Version: 2.1\nName: {package['name']}\nVersion: {version}\n"
-        archive.writestr(f"{info}/METADATA", metadata)
-        wheel_file = f"Wheel-Version: 1.0\nGenerator: crosswheel\nRoot-Is-Purelib: false\nTag: {tag}\n"
-        archive.writestr(f"{info}/WHEEL", wheel_file)
-        archive.writestr(f"{info}/RECORD", "")
-    return wheel
+    return wheel.write(wheel_directory, package["name"], version, {os.path.basename(library): library})
 
 
 def _build():
@@ -44,7 +31,7 @@ def _build():
     if not libraries:
         sys.exit('no crate makes a shared library: `crate-type = ["cdylib"]` of `[lib]` does')
     if len(libraries) > 1:
-        names = ", ".join(f"`{package['name']}`" for package, _ in libraries)
+        names = ", ".join(sorted(f"`{package['name']}`" for package, _ in libraries))
         sys.exit(f"several crates make a shared library ({names}): `--package` chooses one")
     return libraries[0]
 

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use crosswheel::audit::check::machine_name;
 use crosswheel::audit::closure::{Closure, Finding, Imports, Providers};
+use crosswheel::audit::compare::Comparison;
 use crosswheel::audit::coverage::DeviceCode;
 use crosswheel::audit::fatbin::Kind;
 use crosswheel::audit::floors::Needs;
@@ -18,7 +19,7 @@ use crosswheel::torch::source::TorchSource;
 use serde::Serialize;
 
 use super::common::{Session, SessionArgs, print_json};
-use crate::exit_codes;
+use crate::{comparison, exit_codes};
 
 /// Files from this size on are remembered in the store: smaller ones are read as quickly.
 const REMEMBERED: u64 = 4 << 20;
@@ -42,6 +43,11 @@ pub struct Args {
     /// target is given, it is the target's unless this says otherwise
     #[arg(long, value_name = "VERSION|WHEEL|DIR")]
     torch: Option<String>,
+
+    /// Compare each with this wheel, such as the one of an index, instead of judging it: a Markdown
+    /// table of their machine code, and the members that only one of them has
+    #[arg(long, value_name = "WHEEL")]
+    compare: Option<PathBuf>,
 
     /// How to print what was found.
     #[arg(long, value_enum, default_value_t)]
@@ -81,6 +87,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let torch = args.torch.as_deref().or(target.as_ref().map(|target| target.torch.as_str()));
     let torch = torch.map(|text| context.torch_source(text));
     let torch = torch.transpose()?;
+    if let Some(other) = &args.compare {
+        return compare(args, context, other, target.as_ref());
+    }
     let audit = Audit { context, target, torch, targets };
     let mut audited = Vec::new();
     for file in &args.files {
@@ -98,6 +107,28 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let passed = audited.iter().all(|a| a.report.passed());
     Ok(if passed { exit_codes::SUCCESS } else { exit_codes::AUDIT })
+}
+
+/// Compares each file with another.
+fn compare(
+    args: &Args,
+    context: &Context,
+    other: &Path,
+    target: Option<&Target>,
+) -> anyhow::Result<u8> {
+    let store = &context.store;
+    let other = inspect_once(store, other).map_err(crosswheel::Error::from)?;
+    let mut compared = Vec::new();
+    for file in &args.files {
+        let one = inspect_once(store, file).map_err(crosswheel::Error::from)?;
+        compared.push(Comparison::of(&one, &other, target));
+    }
+    match args.format {
+        Format::Text => compared.iter().for_each(comparison::print),
+        Format::Json => print_json(&compared)?,
+        Format::Sarif => anyhow::bail!("a comparison has no SARIF form"),
+    }
+    Ok(exit_codes::SUCCESS)
 }
 
 /// What files are judged by.

@@ -1,20 +1,21 @@
-//! `cargo xtask build-ext`: the shared library of a plain crate.
+//! `cargo xtask build-ext`: the shared library of a plain crate or CMake project.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use crosswheel::outputs::Outputs;
 use crosswheel::pipeline;
+use crosswheel::request::Request;
 use crosswheel::rust;
 
 use super::common::{Format, Session, SessionArgs};
 use crate::products;
 use crate::selection::Selection;
 
-/// Which crate, and for which machine.
+/// Which crate or project, and for which machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of a crate that makes a cdylib, or of its workspace
+    /// The folder of a crate that makes a cdylib, or of its workspace, or of a CMake project
     path: PathBuf,
     /// Of a workspace, the member that is built
     #[arg(long, short, value_name = "NAME")]
@@ -35,7 +36,10 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
     let context = &session.context;
     let out = context.environment.current_dir().join(&args.out);
-    let request = rust::request(context, &args.path, args.package.as_deref())?;
+    let request = match Request::of_cmake(&args.path, context.environment.current_dir()) {
+        Some(request) => request,
+        None => rust::request(context, &args.path, args.package.as_deref())?,
+    };
     let mut built = Vec::new();
     for (request, options) in args.selection.of(&session, vec![request]) {
         let failed = || format!("{} could not be built", args.path.display());

@@ -14,6 +14,7 @@ use crosswheel::resolve::{MaxSilence, Options};
 use super::common::{Format, Session, SessionArgs};
 use crate::failure::{self, Failure};
 use crate::selection::{Requests, Selection};
+use crate::until::Until;
 use crate::{plans, products};
 
 /// What to build, and for which machine.
@@ -33,6 +34,10 @@ pub struct Args {
     /// or never [default: 30m]
     #[arg(long, value_name = "TIME")]
     max_silence: Option<MaxSilence>,
+    /// Start no compiler that would not be done by then, such as `2h` from now or `22:30`, and end
+    /// when none runs; the same command goes on from there
+    #[arg(long, value_name = "TIME")]
+    until: Option<Until>,
     /// Go on with the other files and wheels when one cannot be built
     #[arg(long)]
     keep_going: bool,
@@ -50,9 +55,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let (session, _) = Session::with_bundle(&args.session, args.bundle.as_deref())?;
     let out = session.context.environment.current_dir().join(&args.out);
     let mut builds = args.selection.builds(&session, &args.requests)?;
+    let until = args.until.map(Until::moment);
     for (_, options) in &mut builds {
         options.max_silence = args.max_silence.unwrap_or_default();
         options.keep_going = args.keep_going;
+        options.until = until;
     }
     let mut run = Run { session: &session, keep_going: args.keep_going, failures: Vec::new() };
     let mut outputs = Outputs::default();
@@ -116,7 +123,11 @@ impl Run<'_> {
                 Err(error) => error,
             };
             self.session.screen.clear();
-            if !self.keep_going || error.class() == Class::Interrupted {
+            let class = error.class();
+            if class == Class::TimeUp {
+                return Err(error).with_context(|| format!("{request} is not finished"));
+            }
+            if !self.keep_going || class == Class::Interrupted {
                 return Err(error).with_context(|| format!("{request} could not be built"));
             }
             let failure = Failure::new(request, target, error);

@@ -36,7 +36,7 @@ pub struct Cli {
 enum Command {
     /// Builds wheels for a target machine
     BuildWheels(build_wheels::Args),
-    /// Builds the shared library of a plain crate for a target machine
+    /// Builds the shared library of a plain crate or CMake project for a target machine
     BuildExt(build_ext::Args),
     /// Gets everything that a later build without a network needs
     Fetch(fetch::Args),

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use comfy_table::{ContentArrangement, Table, presets};
-use crosswheel::pins::{self, Pin, PinRule, Shown};
+use crosswheel::pins::{self, CratePin, Pin, PinRule, Shown};
 use crosswheel::request::Request;
 use crosswheel::resolve::Options;
 
@@ -24,10 +24,10 @@ pub struct Args {
     /// `drop`, or a specifier; may be repeated
     #[arg(long = "pin", value_name = "NAME=SPEC", value_parser = PinRule::parse)]
     pins: Vec<PinRule>,
-    /// What a requirement on a crate becomes, as `Cargo.toml` would have it: `pyo3=0.29`; may be
-    /// repeated
-    #[arg(long = "pin-crate", value_name = "NAME=REQ", value_parser = pins::parse_crate)]
-    crates: Vec<(String, String)>,
+    /// What a requirement on a crate becomes, as `Cargo.toml` would have it, or features that it
+    /// gets: `pyo3=0.29`, `openssl-sys[vendored]`; may be repeated
+    #[arg(long = "pin-crate", value_name = "NAME[FEATURE]=REQ", value_parser = pins::parse_crate)]
+    crates: Vec<(String, CratePin)>,
     /// Print what changes as a patch
     #[arg(long, conflicts_with = "format")]
     diff: bool,

@@ -32,6 +32,9 @@ pub struct Args {
     /// may be repeated
     #[arg(long, value_name = "REQUIREMENT|WHEEL")]
     with: Vec<String>,
+    /// Import extension modules and libraries alone, with nothing of what the wheels require but torch
+    #[arg(long)]
+    extensions: bool,
     /// Resolve what the wheels require anew, instead of taking what an earlier proof took
     #[arg(long)]
     upgrade: bool,
@@ -53,6 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         python: args.python.clone(),
         torch: args.torch.clone(),
         with: args.with.clone(),
+        extensions: args.extensions,
         upgrade: args.upgrade,
         max_silence: args.max_silence,
     };

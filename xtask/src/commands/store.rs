@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use crosswheel::context::Context;
+use crosswheel::plan::import_costs;
 use crosswheel::store::{Installed, disk_use};
 use crosswheel::torch::lock::TorchLock;
 use serde::Serialize;
@@ -30,6 +31,12 @@ enum Verb {
     Path,
     /// Prints the size of each component and area, and of all, in bytes.
     Size,
+    /// Takes over what compilers took elsewhere, so that this machine plans by it.
+    ImportCosts {
+        /// Manifests, or the `costs.json` of other stores.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Reads every file of every component and names what was changed.
     Verify,
     /// Removes components that the locks no longer name, and what interrupted runs left.
@@ -63,6 +70,7 @@ enum Output {
     Size { entries: Vec<Entry>, total: u64 },
     Unchanged(Vec<String>),
     Removed(Vec<Entry>),
+    Imported(usize),
 }
 
 /// Runs the verb.
@@ -72,6 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let output = match &args.verb {
         Verb::Path => Output::Path(context.store.root().to_owned()),
         Verb::Size => size(context)?,
+        Verb::ImportCosts { files } => Output::Imported(import_costs(context, files)?),
         Verb::Verify => Output::Unchanged(verify(context, args.format)?),
         Verb::Gc { component, builds, downloads } => {
             let mut removed = remove_components(context, component.as_deref())?;
@@ -97,6 +106,7 @@ fn print_text(output: &Output) {
             println!("{total}\ttotal");
         }
         Output::Removed(entries) => print(entries),
+        Output::Imported(figures) => println!("{figures} figures"),
         // They are named as they are read, which takes a while.
         Output::Unchanged(_) => {}
     }

@@ -322,6 +322,7 @@ impl Place<'_> {
             memory: None,
             running: None,
             reporter: Arc::new(Silent),
+            until: None,
             costs: CostBook::load(&self.root.join("costs.json")),
             package: "bench".to_owned(),
             cache: Some(CacheStore {

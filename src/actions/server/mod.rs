@@ -1,12 +1,13 @@
 //! The server that tool wrappers of one build talk to: a thread a connection.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
@@ -16,9 +17,12 @@ use super::keeper::Keeper;
 use super::memory::{Sampler, Usage};
 use super::protocol::{Finish, Reply, Request, Restored, Start, receive, send};
 use super::schedule::Ask;
-use super::{Action, ActionsError, CacheStore, CostBook, Failure, MemoryMethod, socket};
+use super::{
+    Action, ActionsError, CacheStore, CostBook, Expected, Failure, MemoryMethod, Planned, socket,
+};
 use crate::cache::Layers;
 use crate::cache::shared::Traffic;
+use crate::exec::Interrupt;
 use crate::report::{Event, Reporter, next_id};
 use crate::wrapper::UNTRACED;
 
@@ -36,6 +40,8 @@ pub struct ServerOptions {
     pub jobs: usize,
     /// Bytes of memory that they may take together, where it is not all that is free.
     pub memory: Option<u64>,
+    /// When what runs shall have ended.
+    pub until: Option<Instant>,
     /// Where builds that run at the same time tell each other what they take.
     pub running: Option<PathBuf>,
     /// Who is told.
@@ -60,6 +66,8 @@ pub struct Server {
 pub struct Finished {
     /// The actions, in the order in which they ended.
     pub actions: Vec<Action>,
+    /// What build tools said that they would run.
+    pub planned: Vec<Planned>,
     /// For how long at least one of them ran.
     pub busy: Duration,
     /// What it had of the cache.
@@ -80,7 +88,9 @@ struct Shared {
     busy: Mutex<Busy>,
     idle: Condvar,
     reporter: Arc<dyn Reporter>,
-    costs: CostBook,
+    costs: Mutex<CostBook>,
+    /// By output; those that ended are taken out of the second.
+    planned: Mutex<(Vec<Planned>, BTreeMap<String, Planned>)>,
     package: String,
     jobs: usize,
     stopping: AtomicBool,
@@ -118,7 +128,8 @@ impl Server {
         let log = open_log(&options.log)?;
         let usage = Usage::default();
         let folder = options.running.as_deref();
-        let gate = Arc::new(Gate::new(options.jobs, options.memory, folder, usage.clone()));
+        let (jobs, memory) = (options.jobs, options.memory);
+        let gate = Arc::new(Gate::new(jobs, memory, options.until, folder, usage.clone()));
         let shared = Arc::new(Shared {
             sampler: Sampler::start(usage, {
                 let gate = Arc::clone(&gate);
@@ -131,9 +142,10 @@ impl Server {
             busy: Mutex::default(),
             idle: Condvar::new(),
             reporter: options.reporter,
-            costs: options.costs,
+            costs: Mutex::new(options.costs),
+            planned: Mutex::default(),
             package: options.package,
-            jobs: options.jobs,
+            jobs,
             stopping: AtomicBool::new(false),
         });
         let acceptor = thread::spawn({
@@ -150,8 +162,20 @@ impl Server {
         let (actions, unlogged) = (std::mem::take(&mut record.actions), record.unlogged.take());
         drop(record);
         let busy = lock(&self.shared.busy).total;
+        let planned = std::mem::take(&mut lock(&self.shared.planned).0);
         let (layers, shared) = self.shared.keeper.finish(&actions);
-        Finished { actions, busy, layers, shared, unlogged }
+        Finished { actions, planned, busy, layers, shared, unlogged }
+    }
+
+    /// Raised when time is up: what waits for leave gets none, and is to be stopped.
+    pub fn over(&self) -> Interrupt {
+        self.shared.gate.over().clone()
+    }
+
+    /// What of all that was planned is left.
+    pub fn left(&self) -> Expected {
+        let left: Vec<Planned> = lock(&self.shared.planned).1.values().cloned().collect();
+        lock(&self.shared.costs).expect(&self.shared.package, &left, self.shared.jobs)
     }
 
     /// The tools that failed since ninja last began, in the order in which they did; without a
@@ -229,9 +253,9 @@ fn serve(stream: &UnixStream, shared: &Shared) {
     let mut ninja = None;
     while let Ok(Some(request)) = receive(&mut reader) {
         match request {
-            Request::Plan { labels } => {
+            Request::Plan { actions } => {
                 ninja.get_or_insert_with(|| Ninja::begin(shared));
-                shared.plan(labels);
+                shared.plan(actions);
             }
             Request::Start(start) => run_action(stream, &mut reader, shared, start),
             Request::Restored(restored) => {
@@ -268,9 +292,12 @@ fn run_action(
     // 0 stands for a process that this namespace cannot see; nothing runs below -1.
     let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
     let pid = if pid > 0 { pid } else { -1 };
-    let known = shared.costs.estimate(&shared.package, &start.label);
-    let ask = Ask { alone: start.alone, ..Ask::of(start.kind, start.heavy, known) };
-    let leave = shared.gate.enter(ask, pid);
+    let ask = Ask { alone: start.alone, ..shared.ask(&start) };
+    let Some(leave) = shared.gate.enter(ask, pid) else {
+        // It goes with its build, and tells that build nothing that is not so.
+        let _ = receive::<Request>(reader);
+        return;
+    };
     lock(&shared.busy).begin();
     if send(stream, &Reply::Go).is_err() {
         // It died while it waited.
@@ -361,13 +388,28 @@ impl Shared {
         failures.list.push(failure);
     }
 
-    fn plan(&self, labels: Vec<String>) {
-        let names = labels.iter().map(String::as_str);
-        let remaining = self.costs.time_left(&self.package, names, self.jobs);
+    fn ask(&self, start: &Start) -> Ask {
+        let costs = lock(&self.costs);
+        let known = costs.estimate(&self.package, &start.label);
+        let typical = costs.typical(&self.package, start.kind);
+        Ask::of(start.kind, start.heavy, known, typical)
+    }
+
+    fn plan(&self, actions: Vec<Planned>) {
+        let expected = lock(&self.costs).expect(&self.package, &actions, self.jobs);
+        let labels = actions.iter().map(|action| action.label().to_owned()).collect();
+        let remaining = (expected.known > 0).then(|| expected.wall());
         self.reporter.report(Event::ActionsPlanned { labels, remaining });
+        let (all, left) = &mut *lock(&self.planned);
+        left.extend(actions.iter().map(|action| (action.output.clone(), action.clone())));
+        all.extend(actions);
     }
 
     fn record(&self, action: Action) {
+        lock(&self.costs).record(&self.package, &action);
+        if let Some(output) = action.output.as_ref().filter(|_| action.exit == 0) {
+            lock(&self.planned).1.remove(output);
+        }
         let mut record = lock(&self.record);
         if record.unlogged.is_none() {
             let line = serde_json::to_vec(&action).map_err(std::io::Error::from);
@@ -402,210 +444,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Kind;
-    use super::super::protocol::Refuse;
-    use super::*;
-    use crate::report::Silent;
-
-    fn server(dir: &Path, jobs: usize) -> Server {
-        Server::start(options(dir, jobs)).unwrap()
-    }
-
-    fn options(dir: &Path, jobs: usize) -> ServerOptions {
-        ServerOptions {
-            socket: dir.join("socket"),
-            log: dir.join("actions.jsonl"),
-            jobs,
-            memory: None,
-            running: None,
-            reporter: Arc::new(Silent),
-            costs: CostBook::load(&dir.join("costs.json")),
-            package: "a".to_owned(),
-            cache: None,
-        }
-    }
-
-    fn start(label: &str) -> Request {
-        Request::Start(Start {
-            kind: Kind::Compile,
-            label: label.to_owned(),
-            source: None,
-            output: None,
-            command: vec!["cc".to_owned()],
-            cwd: "/".to_owned(),
-            notes: Vec::new(),
-            sms: Vec::new(),
-            heavy: false,
-            alone: false,
-        })
-    }
-
-    const FINISH: Request = Request::Finish(Finish {
-        exit: 0,
-        wall_ms: 5,
-        cpu_ms: 4,
-        max_rss: 1024,
-        said: Vec::new(),
-        kept: None,
-        unkept: None,
-        again: false,
-    });
-
-    fn ask(dir: &Path, label: &str) -> UnixStream {
-        let stream = socket::connect(&dir.join("socket")).unwrap();
-        send(&stream, &start(label)).unwrap();
-        stream
-    }
-
-    fn reply(stream: &UnixStream) -> Option<Reply> {
-        receive(&mut BufReader::new(stream)).unwrap()
-    }
-
-    #[test]
-    fn actions_are_recorded_in_memory_and_on_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        let server = server(dir.path(), 1);
-        let stream = ask(dir.path(), "a.o");
-        assert_eq!(reply(&stream), Some(Reply::Go));
-        send(&stream, &FINISH).unwrap();
-        drop(stream);
-        let actions = server.finish().actions;
-        assert_eq!(actions.len(), 1);
-        assert_eq!((actions[0].label.as_str(), actions[0].wall_ms), ("a.o", 5));
-        assert!(actions[0].peak_memory >= 1024);
-        assert_eq!(Action::read_log(&dir.path().join("actions.jsonl")).unwrap(), actions);
-        assert!(!dir.path().join("socket").exists());
-    }
-
-    #[test]
-    fn no_more_run_than_there_are_jobs() {
-        let dir = tempfile::tempdir().unwrap();
-        let server = server(dir.path(), 1);
-        let first = ask(dir.path(), "first.o");
-        assert_eq!(reply(&first), Some(Reply::Go));
-        let second = ask(dir.path(), "second.o");
-        second.set_nonblocking(true).unwrap();
-        let waiting = receive::<Reply>(&mut BufReader::new(&second)).unwrap_err();
-        assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
-        second.set_nonblocking(false).unwrap();
-        send(&first, &FINISH).unwrap();
-        assert_eq!(reply(&second), Some(Reply::Go));
-        drop((first, second));
-        assert_eq!(server.finish().actions.len(), 1);
-    }
-
-    #[test]
-    fn no_more_run_than_fit_into_memory() {
-        let dir = tempfile::tempdir().unwrap();
-        // A compile is taken for 1 GiB where nothing is known.
-        for (limit, together) in [(3 << 30, true), (3 << 29, false)] {
-            let options = ServerOptions { memory: Some(limit), ..options(dir.path(), 2) };
-            let server = Server::start(options).unwrap();
-            let first = ask(dir.path(), "first.o");
-            assert_eq!(reply(&first), Some(Reply::Go));
-            let second = ask(dir.path(), "second.o");
-            if !together {
-                second.set_nonblocking(true).unwrap();
-                let waiting = receive::<Reply>(&mut BufReader::new(&second)).unwrap_err();
-                assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
-                second.set_nonblocking(false).unwrap();
-                send(&first, &FINISH).unwrap();
-            }
-            assert_eq!(reply(&second), Some(Reply::Go));
-            drop((first, second));
-            drop(server);
-        }
-    }
-
-    #[test]
-    fn a_wrapper_that_dies_gives_its_slot_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let server = server(dir.path(), 1);
-        let first = ask(dir.path(), "first.o");
-        assert_eq!(reply(&first), Some(Reply::Go));
-        drop(ask(dir.path(), "dead while waiting.o"));
-        let second = ask(dir.path(), "second.o");
-        drop(first);
-        assert_eq!(reply(&second), Some(Reply::Go));
-        send(&second, &FINISH).unwrap();
-        drop(second);
-        let labels: Vec<_> =
-            server.finish().actions.into_iter().map(|action| action.label).collect();
-        assert_eq!(labels, ["second.o"]);
-    }
-
-    #[test]
-    fn what_a_killed_run_left_is_no_obstacle() {
-        let dir = tempfile::tempdir().unwrap();
-        std::mem::forget(server(dir.path(), 1));
-        let log = dir.path().join("actions.jsonl");
-        fs_err::write(&log, "{\"kind\":\"comp").unwrap();
-        assert!(Action::read_log(&log).unwrap().is_empty());
-        let server = server(dir.path(), 1);
-        let stream = ask(dir.path(), "a.o");
-        assert_eq!(reply(&stream), Some(Reply::Go));
-        send(&stream, &FINISH).unwrap();
-        drop(stream);
-        server.finish();
-        assert_eq!(Action::read_log(&log).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn an_action_that_cannot_be_logged_is_told_at_the_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let server = server(dir.path(), 1);
-        let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        lock(&server.shared.record).log = full;
-        for label in ["a.o", "b.o"] {
-            let stream = ask(dir.path(), label);
-            assert_eq!(reply(&stream), Some(Reply::Go));
-            send(&stream, &FINISH).unwrap();
-        }
-        let finished = server.finish();
-        assert_eq!(finished.actions.len(), 2);
-        assert_eq!(finished.unlogged.unwrap().kind(), std::io::ErrorKind::StorageFull);
-    }
-
-    /// A tool that failed, or that was killed with its wrapper.
-    fn fail(dir: &Path, label: &str, exit: Option<u8>) -> Failure {
-        let stream = ask(dir, label);
-        assert_eq!(reply(&stream), Some(Reply::Go));
-        let said = exit.map(|_| "a.c:1:1: error: no".to_owned()).into_iter().collect::<Vec<_>>();
-        if let Some(exit) = exit {
-            let finish =
-                Finish { exit, wall_ms: 1, cpu_ms: 1, said: said.clone(), ..Finish::default() };
-            send(&stream, &Request::Finish(finish)).unwrap();
-        }
-        let (kind, label) = (Kind::Compile, label.to_owned());
-        Failure::Failed { kind, label, source: None, exit, said }
-    }
-
-    #[test]
-    fn of_one_ninja_all_failures_are_kept_and_else_the_last() {
-        let dir = tempfile::tempdir().unwrap();
-        let server = server(dir.path(), 1);
-        let running = ask(dir.path(), "a.o");
-        assert_eq!(reply(&running), Some(Reply::Go));
-        assert!((server.is_busy())());
-        drop(running);
-        server.failures();
-        assert!(!(server.is_busy())());
-        fail(dir.path(), "trial.o", Some(1));
-        server.failures();
-        let last = fail(dir.path(), "last trial.o", Some(1));
-        assert_eq!(server.failures(), [last]);
-
-        let ninja = socket::connect(&dir.path().join("socket")).unwrap();
-        send(&ninja, &Request::Plan { labels: Vec::new() }).unwrap();
-        let refuse = Refuse { tool: "nvcc".to_owned(), reason: "no".to_owned(), hint: None };
-        send(&ninja, &Request::Refuse(refuse.clone())).unwrap();
-        assert_eq!(reply(&ninja), Some(Reply::Go));
-        let mut expected = vec![Failure::Refused(refuse)];
-        for (label, exit) in [("b.o", Some(1)), ("c.o", None)] {
-            expected.push(fail(dir.path(), label, exit));
-            assert_eq!(server.failures(), expected);
-        }
-        drop(ninja);
-    }
-}
+mod tests;
