@@ -20,6 +20,10 @@ use crate::exec::Interrupt;
 /// How often a build that waits looks what others have left.
 const POLL: Duration = Duration::from_millis(250);
 
+/// How long a build tool may take until it starts what follows from an action that has ended: before,
+/// it is not known that all that is left would end too late.
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// What a build tells others.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Share {
@@ -54,6 +58,8 @@ struct State {
     /// The processes of the actions, by identifier.
     processes: BTreeMap<u64, i32>,
     next: u64,
+    /// When something last asked or ended, since the gate began.
+    stirred: Duration,
 }
 
 /// Leave, which goes back when it is dropped.
@@ -70,10 +76,10 @@ impl Gate {
         folder: Option<&Path>,
         usage: Usage,
     ) -> Self {
-        let (processes, next) = Default::default();
+        let (processes, next, stirred) = Default::default();
         let began = Instant::now();
         let until = until.map(|until| until.saturating_duration_since(began));
-        let state = State { schedule: Schedule::new(jobs, limit, until), processes, next };
+        let state = State { schedule: Schedule::new(jobs, limit, until), processes, next, stirred };
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -95,14 +101,16 @@ impl Gate {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let id = state.next;
         state.next += 1;
-        state.schedule.wait(id, ask, self.began.elapsed());
+        let now = self.began.elapsed();
+        state.stirred = now;
+        state.schedule.wait(id, ask, now);
         state.processes.insert(id, process);
         while !state.schedule.is_running(id) {
             if self.start_some(&mut state) {
                 self.changed.notify_all();
                 continue;
             }
-            if self.over.is_raised() || state.schedule.is_over(self.began.elapsed()) {
+            if self.over.is_raised() || state.is_over(self.began.elapsed()) {
                 self.over.raise();
                 self.changed.notify_all();
                 state.schedule.end(id);
@@ -153,6 +161,11 @@ impl Gate {
 }
 
 impl State {
+    /// Whether nothing runs, nothing follows from what ran, and all that waits would end too late.
+    fn is_over(&self, now: Duration) -> bool {
+        now >= self.stirred + SETTLING && self.schedule.is_over(now)
+    }
+
     fn outstanding(&self, usage: &Usage) -> u64 {
         let missing = |(id, process): (&u64, &i32)| {
             self.schedule.asked(*id).saturating_sub(usage.now(*process))
@@ -164,6 +177,7 @@ impl State {
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stirred = self.gate.began.elapsed();
         state.schedule.end(self.id);
         state.processes.remove(&self.id);
         if let Some(board) = self.gate.board.as_ref().filter(|_| state.schedule.running() == 0) {
