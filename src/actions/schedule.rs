@@ -128,12 +128,15 @@ impl Schedule {
         let left = self.limit.saturating_sub(asked).min(machine.free);
         let mut chosen = None;
         for (id, Waiting { ask, since }) in order {
+            let waited = now.saturating_sub(*since);
+            // Other builds may never be done: what is to run alone does so within its own.
+            let may = !ask.alone || (self.running.is_empty() && waited > PATIENCE);
             // What fits nowhere runs alone, and shows what it takes.
-            if total == 0 || (!ask.alone && ask.memory <= left) {
+            if total == 0 || (may && ask.memory <= left) {
                 chosen = Some(*id);
                 break;
             }
-            if now.saturating_sub(*since) > PATIENCE.max(ask.wall) {
+            if waited > PATIENCE.max(ask.wall) {
                 break;
             }
         }
@@ -234,6 +237,14 @@ mod tests {
         assert_eq!(schedule.start(Duration::ZERO, busy), None);
         schedule.end(0);
         assert_eq!(schedule.start(Duration::ZERO, busy), Some(1));
+        schedule.end(1);
+        schedule.end(2);
+        // Others are never done.
+        schedule.wait(3, Ask { alone: true, ..ask(1, 10) }, Duration::ZERO);
+        assert_eq!(schedule.start(Duration::ZERO, busy), None);
+        let full = Machine { others: 3, ..machine(0) };
+        assert_eq!(schedule.start(Duration::from_secs(31), full), None);
+        assert_eq!(schedule.start(Duration::from_secs(31), busy), Some(3));
     }
 
     /// Wall seconds and tenths of GB of files of vLLM and torch extensions, as they were measured.
