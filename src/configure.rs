@@ -454,7 +454,7 @@ impl Trees<'_> {
             let name = format!("FETCHCONTENT_SOURCE_DIR_{}", tree.wanted.name.to_uppercase());
             cache.insert(name, self.folder.join(tree.folder()).display().to_string());
         }
-        // For projects of the project's own, too.
+        // Projects that this one configures in turn have them of the toolchain file alone.
         cache.extend(recipe.cmake.clone());
         cache
     }
