@@ -13,6 +13,7 @@ use std::str::FromStr;
 use pep440_rs::Version;
 use pep508_rs::PackageName;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::artifact::Sha256;
 use crate::audit::Waiver;
@@ -107,24 +108,18 @@ impl Recipe {
     /// environment, or for what it is told. `None` where the recipe says nothing of either.
     pub fn requirements_digest(&self) -> Option<Sha256> {
         let Self { environment, requires, pins, crates, config_settings, .. } = self;
-        let told = !config_settings.is_empty();
-        if environment.is_empty()
-            && requires.is_empty()
-            && pins.is_empty()
-            && crates.is_empty()
-            && !told
-        {
-            return None;
-        }
-        let bytes = match (pins.is_empty(), crates.is_empty(), told) {
-            (.., true) => {
-                serde_json::to_vec(&(environment, requires, pins, crates, config_settings))
-            }
-            (true, true, _) => serde_json::to_vec(&(environment, requires)),
-            (false, true, _) => serde_json::to_vec(&(environment, requires, pins)),
-            (_, false, _) => serde_json::to_vec(&(environment, requires, pins, crates)),
-        };
-        Some(Sha256::of(bytes.expect("strings serialise")))
+        let mut parts = vec![
+            json!(environment),
+            json!(requires),
+            json!(pins),
+            json!(crates),
+            json!(config_settings),
+        ];
+        let is_empty = |part: &Value| *part == json!([]) || *part == json!({});
+        let said = parts.iter().rposition(|part| !is_empty(part))?;
+        // Recipes that do not use a later key have the digest that they had before there was one.
+        parts.truncate(said.max(1) + 1);
+        Some(Sha256::of(Value::from(parts).to_string()))
     }
 }
 
@@ -326,6 +321,23 @@ environment = { B = "sbsa" }
         assert_eq!(new.cuda.iter().collect::<Vec<_>>(), ["cudnn", "cufft"]);
         assert_eq!(new.contract, ["a/*.so", "a/hopper*.so"]);
         assert_eq!(pairs(&of("3.0", "thor")), ["A=two", "B=package", "C=two"]);
+    }
+
+    #[test]
+    fn a_digest_is_what_it_was_before_there_were_later_keys() {
+        let digest = |text: &str| {
+            let patches = Patches::with("p", text);
+            patches.find("p", "1", "thor").unwrap().recipe.requirements_digest()
+        };
+        assert_eq!(digest("contract = [\"a\"]"), None);
+        for (text, parts) in [
+            ("environment = { A = \"1\" }", r#"[{"A":"1"},[]]"#),
+            ("requires = [\"numpy\"]", r#"[{},["numpy"]]"#),
+            ("[crates]\na = \"1\"", r#"[{},[],[],{"a":"1"}]"#),
+            ("[config-settings]\nk = \"v\"", r#"[{},[],[],{},{"k":"v"}]"#),
+        ] {
+            assert_eq!(digest(text), Some(Sha256::of(parts)), "{text}");
+        }
     }
 
     #[test]

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{RustError, Trouble};
 use crate::Result;
 use crate::context::Context;
-use crate::environment::Environment;
-use crate::exec::{Command, ExecError};
+use crate::exec::{Command, ExecError, capture};
 use crate::git;
 
 /// Lines of cargo's that an error shows.
@@ -19,17 +18,12 @@ pub(super) struct Cargo<'a> {
     program: PathBuf,
 }
 
-/// The executable of a program: what `PATH` has first.
-pub(super) fn program(environment: &Environment, name: &str) -> Option<PathBuf> {
-    which::which_in(name, environment.get("PATH"), environment.current_dir()).ok()
-}
-
 impl<'a> Cargo<'a> {
     /// The cargo that runs this process, or else the one in `PATH`.
     pub(super) fn new(context: &'a Context) -> Result<Self, RustError> {
         let environment = &context.environment;
         let running = environment.path("CARGO").filter(|path| path.is_file());
-        let program = running.or_else(|| program(environment, "cargo"));
+        let program = running.or_else(|| capture::find(environment, "cargo"));
         Ok(Self { context, program: program.ok_or(RustError::NoCargo)? })
     }
 

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::RustTools;
-use super::cargo::program;
 use crate::context::Context;
-use crate::exec::Command;
+use crate::exec::{Command, capture};
 use crate::target::Arch;
 
 /// A Rust, as it is recorded.
@@ -41,7 +40,7 @@ impl Compiler {
             let said = command.variables(context.environment.all()).read(&context.interrupt);
             Some(said.ok()?.trim().to_owned())
         };
-        let rustc = program(&context.environment, "rustc")?;
+        let rustc = capture::find(&context.environment, "rustc")?;
         let root = PathBuf::from(read(&rustc, &["--print", "sysroot"])?);
         let has_std = |arch: Arch| has_std(&root, arch);
         if !has_std(target) || !has_std(context.build) {

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use super::cargo::program;
 use super::{RustError, RustTools};
 use crate::Result;
 use crate::context::Context;
-use crate::exec::View;
+use crate::exec::{View, capture};
 use crate::python::programs::write_script;
 use crate::toolchain::Toolchain;
 use crate::wrapper::Installed;
@@ -54,7 +53,7 @@ pub fn install(
 }
 
 fn find(context: &Context, names: &[&str]) -> Option<std::path::PathBuf> {
-    names.iter().find_map(|name| program(&context.environment, name))
+    names.iter().find_map(|name| capture::find(&context.environment, name))
 }
 
 /// Runs a driver of the machine's, which looks for `as` and `ld` in `PATH`, where a build has the
