@@ -16,6 +16,7 @@ use super::machine::Kernel;
 use super::memory::Usage;
 use super::schedule::{Ask, Machine, Schedule};
 use crate::exec::Interrupt;
+use crate::sync;
 
 /// How often a build that waits looks what others have left.
 const POLL: Duration = Duration::from_millis(250);
@@ -98,7 +99,7 @@ impl Gate {
 
     /// Waits for leave; `None` when time is up. `process` is the one above the action's processes.
     pub(super) fn enter(&self, ask: Ask, process: i32) -> Option<Leave<'_>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = sync::lock(&self.state);
         let id = state.next;
         state.next += 1;
         let now = self.began.elapsed();
@@ -153,7 +154,7 @@ impl Gate {
 
     /// Tells others what runs has not taken yet, which becomes less.
     pub(super) fn refresh(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = sync::lock(&self.state);
         if state.schedule.running() > 0 {
             self.tell(&state);
         }
@@ -176,7 +177,7 @@ impl State {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        let mut state = self.gate.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = sync::lock(&self.gate.state);
         state.stirred = self.gate.began.elapsed();
         state.schedule.end(self.id);
         state.processes.remove(&self.id);

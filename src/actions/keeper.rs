@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Action;
 use super::protocol::StepDone;
@@ -10,6 +10,7 @@ use crate::artifact::Sha256;
 use crate::cache::shared::{Shared, Traffic};
 use crate::cache::{Kept, Layers, Objects, Uses};
 use crate::report::{Event, Reporter};
+use crate::sync::lock;
 
 /// Where entries are, and where a build leaves what is to become one.
 #[derive(Debug, Clone)]
@@ -125,9 +126,4 @@ impl Keeper {
             self.reporter.report(Event::Warning(text));
         }
     }
-}
-
-/// A thread that panicked leaves whole values behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::exec::tree::ProcessTree;
+use crate::sync::lock;
 
 /// The time between two samples, at least.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -27,7 +28,7 @@ struct Taken {
 impl Usage {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Taken>> {
         // A thread that panicked leaves whole entries behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// At the last sample.

@@ -1,11 +1,13 @@
 //! When a command counts as hung: it prints nothing, and nothing else shows that it is at work.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::command::display;
 use super::tree::ProcessTree;
+
+use crate::sync::lock;
 
 /// How many processes a message names, and how long their command lines may be.
 const NAMED: usize = 3;
@@ -37,11 +39,11 @@ impl Heard {
 
     /// It printed something, or is at work.
     pub(super) fn again(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *lock(&self.0) = Instant::now();
     }
 
     fn ago(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        lock(&self.0).elapsed()
     }
 }
 

@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -24,6 +24,8 @@ use ureq::http::{Response, header};
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, ResponseExt as _};
 use url::Url;
+
+use crate::sync::lock;
 
 pub use download::Download;
 pub use error::{NetError, redact};
@@ -232,7 +234,7 @@ impl Http {
     /// index's links do not repeat them.
     fn authorize(&self, url: &Url) -> (Url, Option<String>) {
         let origin = url.origin().ascii_serialization();
-        let mut known = self.inner.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.inner.credentials);
         let mut url = url.clone();
         if !url.username().is_empty() || url.password().is_some() {
             let user = percent_decode_str(url.username()).decode_utf8_lossy();

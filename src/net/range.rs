@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use url::Url;
 
 use super::{Http, NetError, parse, redact};
+
+use crate::sync::lock;
 
 /// What is fetched of the end of the file when it is opened: a zip archive's end record and, of
 /// most wheels, the whole central directory.
@@ -85,7 +87,7 @@ impl RangeReader {
 
     /// The fetched bytes from the position to the end of their part.
     fn cached(&self) -> Option<(Arc<[u8]>, usize)> {
-        let parts = self.shared.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = lock(&self.shared.parts);
         let (start, bytes) = parts.range(..=self.position).next_back()?;
         let offset = usize::try_from(self.position - start).ok()?;
         (offset < bytes.len()).then(|| (Arc::clone(bytes), offset))
@@ -95,7 +97,7 @@ impl RangeReader {
 impl Shared {
     /// The pieces of these ranges (sorted, disjoint) that were not fetched yet.
     fn missing(&self, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = lock(&self.parts);
         let mut pieces = Vec::new();
         for range in ranges {
             let mut start = range.start;
@@ -137,7 +139,7 @@ impl Shared {
     }
 
     fn insert(&self, start: u64, bytes: Arc<[u8]>) {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(start, bytes);
+        lock(&self.parts).insert(start, bytes);
     }
 }
 

@@ -20,7 +20,7 @@ pub mod simple;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub use apt::AptRepository;
 pub use discover::RegistryTable;
@@ -34,6 +34,7 @@ use crate::environment::Environment;
 use crate::error::Error;
 use crate::net::{Http, NetError};
 use crate::store::{Fetcher, Store};
+use crate::sync::lock;
 
 /// The registry of Python packages.
 pub const PYPI: &str = "pypi";
@@ -99,7 +100,7 @@ impl Registries {
 
     /// The Python package index.
     pub fn pypi(&self) -> Result<Arc<Pypi>> {
-        let mut known = self.pypi.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.pypi);
         if let Some(pypi) = &*known {
             return Ok(Arc::clone(pypi));
         }
@@ -137,7 +138,7 @@ impl Registries {
 
     /// An apt repository, by its registry's name.
     pub fn apt(&self, name: &str) -> Result<Arc<AptRepository>> {
-        let mut known = self.apt.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.apt);
         if let Some(repository) = known.get(name) {
             return Ok(Arc::clone(repository));
         }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pep440_rs::{Operator, Version, VersionSpecifiers};
 use url::Url;
@@ -14,6 +14,7 @@ use super::file_name::{WheelName, normalize, sdist_version};
 use super::simple::{ACCEPT, File, parse};
 use crate::artifact::{Artifact, Sha256};
 use crate::net::{Http, NetError, redact};
+use crate::sync::lock;
 use crate::target::Arch;
 
 /// How many versions or files an error lists.
@@ -61,7 +62,7 @@ impl Pypi {
     /// A project's files; the name may be written in any way.
     pub fn project(&self, name: &str) -> Result<Arc<Project>, RegistryError> {
         let name = normalize(name);
-        let known = || self.projects.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock(&self.projects);
         if let Some(project) = known().get(&name) {
             return Ok(Arc::clone(project));
         }

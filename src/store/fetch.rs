@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{Store, StoreError};
@@ -12,6 +12,7 @@ use crate::atomic;
 use crate::net::{Download, NetError, RangeReader, redact};
 use crate::registry::Registries;
 use crate::report::{Event, Reporter, next_id};
+use crate::sync::lock;
 use crate::unpack::members;
 
 /// Downloads under way at once: enough to fill a line, few enough to be a polite client.
@@ -82,7 +83,7 @@ impl Store {
     ) -> Result<Vec<(Sha256, PathBuf)>> {
         let workers = queue.len().min(CONNECTIONS);
         let queue = Mutex::new(queue.into_iter());
-        let take = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let take = || lock(&queue).next();
         let work = || {
             let mut done = Vec::new();
             while let Some(input) = take() {
@@ -227,7 +228,7 @@ impl<'a> Progress<'a> {
     }
 
     fn update(&self, change: impl FnOnce(u64) -> u64) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let (received, last) = &mut *state;
         *received = change(*received);
         if last.elapsed() >= PROGRESS_INTERVAL {

@@ -5,7 +5,7 @@ use std::io::{BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::cache::Layers;
 use crate::cache::shared::Traffic;
 use crate::exec::Interrupt;
 use crate::report::{Event, Reporter, next_id};
+use crate::sync::lock;
 use crate::wrapper::UNTRACED;
 
 /// How long the last words of a tool that has ended may be on their way.
@@ -436,11 +437,6 @@ impl Drop for Ninja<'_> {
     fn drop(&mut self) {
         lock(&self.0.failures).ninjas -= 1;
     }
-}
-
-/// A thread that panicked leaves whole values behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

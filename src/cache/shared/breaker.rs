@@ -1,7 +1,9 @@
 //! A circuit breaker: who did not answer is not asked again for a while.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::sync::lock;
 
 /// How long the first failure keeps requests back; each further one in a row doubles it.
 const FIRST: Duration = Duration::from_secs(30);
@@ -46,7 +48,7 @@ impl Breaker {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

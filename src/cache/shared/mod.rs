@@ -21,7 +21,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ use super::objects::{Objects, Variant, parse, serialise};
 use crate::artifact::Sha256;
 use crate::net::Http;
 use crate::report::{Event, Reporter};
+use crate::sync::lock;
 
 /// To be raised when entries of older versions must not be found.
 const ROOT: &str = "crosswheel-1";
@@ -342,9 +343,4 @@ fn action_name(key: &Sha256) -> String {
 
 fn part_name(result: &Sha256, part: usize) -> String {
     format!("{ROOT}/results/{result}.{part}")
-}
-
-/// A thread that panicked leaves whole values behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
