@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::actions::Action;
+use crate::actions::{Action, milliseconds};
 use crate::artifact::Sha256;
 use crate::audit::{self, Report};
 use crate::cache::Layers;
@@ -257,10 +257,6 @@ fn product(
         peak_memory: built.actions.iter().map(|action| action.peak_memory).max().unwrap_or(0),
         up_to_date: false,
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn product_record(folder: &BuildFolder) -> PathBuf {

@@ -26,6 +26,7 @@ pub use server::{Finished, Server, ServerOptions};
 
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,11 @@ impl Kind {
             Self::Preprocess => "preprocess",
         }
     }
+}
+
+/// A time as records have it.
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How [`Action::peak_memory`] is found.

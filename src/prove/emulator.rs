@@ -196,7 +196,7 @@ impl<'a> Emulator<'a> {
 }
 
 /// The emulator's own arguments: its processor, its root, and where the driver is.
-fn emulate(root: &Path, driver: Option<&Path>) -> Vec<OsString> {
+pub fn emulate(root: &Path, driver: Option<&Path>) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["-cpu".into(), PROCESSOR.into(), "-L".into(), root.into()];
     if let Some(driver) = driver {
         // For the emulated process, not for the emulator.

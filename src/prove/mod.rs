@@ -28,6 +28,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+pub use emulator::emulate;
 pub use error::ProveError;
 
 use crate::Result;

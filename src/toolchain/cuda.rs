@@ -5,7 +5,7 @@
 //! of its own, `cuda-<name>`, which is fetched for packages that ask for it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use globset::GlobSet;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,12 @@ const FILE: &str = "cuda.toml";
 const COMPONENT: &str = "cuda";
 /// What the project's wheels are for.
 const ARCHES: [Arch; 2] = [Arch::Aarch64, Arch::X86_64];
+
+/// A tool of a toolkit's: `cicc` lies apart from the others.
+pub fn tool(toolkit: &Path, name: &str) -> PathBuf {
+    let in_nvvm = toolkit.join("nvvm/bin").join(name);
+    if in_nvvm.exists() { in_nvvm } else { toolkit.join("bin").join(name) }
+}
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use super::cmake::is_trial;
 use super::said::Said;
 use super::{Config, WrapperError};
 use crate::actions::protocol::{Finish, Refuse, Reply, Request, Restored, Start, receive, send};
-use crate::actions::{Cause, Kind, socket};
+use crate::actions::{Cause, Kind, milliseconds, socket};
 use crate::environment::Environment;
 use crate::error::Diagnose as _;
 use crate::exec::tree::kill_descendants;
@@ -294,8 +294,4 @@ pub(super) fn measure(wall: Duration, exit: u8) -> Finish {
         usage.map_or(0, |usage| u64::try_from(usage.max_rss()).unwrap_or_default() * 1024);
     let wall_ms = milliseconds(wall);
     Finish { exit, wall_ms, cpu_ms, max_rss, ..Finish::default() }
-}
-
-fn milliseconds(wall: Duration) -> u64 {
-    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
 }

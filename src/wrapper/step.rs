@@ -11,7 +11,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 use std::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::artifact::Sha256;
 use crate::cache::{Caching, Found, Kept, KeyBuilder, Outcome, Output, Saved, Scope};
 use crate::environment::Environment;
 use crate::exec::{exit_code, run_captured};
+use crate::toolchain::cuda;
 
 /// The tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,12 +67,6 @@ impl Tool {
             Self::Cicc => "cicc",
             Self::Ptxas => "ptxas",
         }
-    }
-
-    /// The real one.
-    fn path(self, config: &Config) -> PathBuf {
-        let in_nvvm = config.tools.cuda.join("nvvm/bin").join(self.name());
-        if in_nvvm.exists() { in_nvvm } else { config.tools.cuda.join("bin").join(self.name()) }
     }
 
     /// What an option's value is, where it is a file.
@@ -243,7 +238,7 @@ pub(super) fn run(
     args: &[OsString],
     environment: &Environment,
 ) -> Result<u8, WrapperError> {
-    let program = tool.path(config);
+    let program = cuda::tool(&config.tools.cuda, tool.name());
     let start = |source| WrapperError::Start { tool: program.clone(), source };
     let dir = environment.current_dir();
     let kept = config.cache.as_ref().zip(config.socket.as_ref());

@@ -54,6 +54,14 @@ fn ask(dir: &Path, label: &str) -> UnixStream {
     stream
 }
 
+/// Asserts that there is no reply yet.
+fn waits(stream: &UnixStream) {
+    stream.set_nonblocking(true).unwrap();
+    let waiting = receive::<Reply>(&mut BufReader::new(stream)).unwrap_err();
+    assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
+    stream.set_nonblocking(false).unwrap();
+}
+
 fn reply(stream: &UnixStream) -> Option<Reply> {
     receive(&mut BufReader::new(stream)).unwrap()
 }
@@ -81,10 +89,7 @@ fn no_more_run_than_there_are_jobs() {
     let first = ask(dir.path(), "first.o");
     assert_eq!(reply(&first), Some(Reply::Go));
     let second = ask(dir.path(), "second.o");
-    second.set_nonblocking(true).unwrap();
-    let waiting = receive::<Reply>(&mut BufReader::new(&second)).unwrap_err();
-    assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
-    second.set_nonblocking(false).unwrap();
+    waits(&second);
     send(&first, &FINISH).unwrap();
     assert_eq!(reply(&second), Some(Reply::Go));
     drop((first, second));
@@ -102,10 +107,7 @@ fn no_more_run_than_fit_into_memory() {
         assert_eq!(reply(&first), Some(Reply::Go));
         let second = ask(dir.path(), "second.o");
         if !together {
-            second.set_nonblocking(true).unwrap();
-            let waiting = receive::<Reply>(&mut BufReader::new(&second)).unwrap_err();
-            assert_eq!(waiting.kind(), std::io::ErrorKind::WouldBlock);
-            second.set_nonblocking(false).unwrap();
+            waits(&second);
             send(&first, &FINISH).unwrap();
         }
         assert_eq!(reply(&second), Some(Reply::Go));

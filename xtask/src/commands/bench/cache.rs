@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use crosswheel::actions::{Action, CacheStore, CostBook, Server, ServerOptions};
+use crosswheel::actions::{Action, CacheStore, CostBook, Server, ServerOptions, milliseconds};
 use crosswheel::cache::{Caching, Objects, Scope};
 use crosswheel::exec::{Interrupt, Isolation, Sandbox};
 use crosswheel::report::Silent;
@@ -15,9 +15,9 @@ use crosswheel::wrapper::{self, Config, Toolkit, Torch};
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::super::common::{Format, Headers, Machine, Session, SessionArgs, print_json};
+use super::super::common::{Format, Session, SessionArgs, print_json};
 use super::peers::{Compilers, Peer, Peers, run};
-use super::{cpu_ms, median};
+use super::{Times, median, ratio, seconds, toolchain};
 
 /// Builds CUDA and C++ files and links them: with ninja and the compilers alone, and through
 /// crosswheel with an empty cache, a full one, and a full one in another folder.
@@ -102,9 +102,7 @@ impl Cache {
     pub fn run(self) -> anyhow::Result<u8> {
         anyhow::ensure!(self.runs > 0 && self.files > 0, "there is nothing to measure");
         let session = Session::open(&self.session)?;
-        let machine =
-            Machine { target: None, python: Some("3.11".into()), headers: Headers::default() };
-        let toolchain = machine.toolchain(&session.context)?;
+        let toolchain = toolchain(&session)?;
         let folder = tempfile::tempdir()?;
         let bench = Bench {
             session: &session,
@@ -152,15 +150,14 @@ fn print_text(output: &Output) {
     let Output { files, jobs, runs, builds } = output;
     println!("{files} files and a link, {jobs} at once, medians of {runs}");
     println!("build          wall s  CPU s   CPU to plain  slowest action s  hits");
-    let plain = builds.first().map_or(1, |row| row.cpu_ms).max(1) as f64;
+    let plain = builds.first().map_or(1, |row| row.cpu_ms);
     for row in builds {
-        let seconds = |ms: u64| ms as f64 / 1000.0;
         println!(
             "{:13} {:7.2} {:6.2} {:14.3} {:17.3} {:5}",
             row.name,
             seconds(row.wall_ms),
             seconds(row.cpu_ms),
-            row.cpu_ms as f64 / plain,
+            ratio(row.cpu_ms, plain),
             seconds(row.slowest_ms),
             row.hits
         );
@@ -196,20 +193,15 @@ fn build_by(
         compiles.push(words);
         link.push(object);
     }
-    let (begun, before) = (Instant::now(), cpu_ms()?);
-    for words in &compiles {
-        let begun = Instant::now();
-        peer.compile(place, words)?;
-        slowest = slowest.max(begun.elapsed());
-    }
-    run(place, &link, &[])?;
-    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    Ok(Built {
-        wall_ms: ms(begun.elapsed()),
-        cpu_ms: cpu_ms()? - before,
-        slowest_ms: ms(slowest),
-        hits: peer.hits()? - hits,
-    })
+    let Times { wall_ms, cpu_ms } = Times::of(|| {
+        for words in &compiles {
+            let begun = Instant::now();
+            peer.compile(place, words)?;
+            slowest = slowest.max(begun.elapsed());
+        }
+        run(place, &link, &[])
+    })?;
+    Ok(Built { wall_ms, cpu_ms, slowest_ms: milliseconds(slowest), hits: peer.hits()? - hits })
 }
 
 /// The text of a file, its name, and whether it is CUDA.
@@ -363,15 +355,15 @@ impl Place<'_> {
 
     fn ninja(&self, ninja: &Path, args: &[String]) -> anyhow::Result<Built> {
         let command = self.sandbox.command(ninja, &self.root).map_err(crosswheel::Error::from)?;
-        let (begun, before) = (Instant::now(), cpu_ms()?);
-        command
+        let command = command
             .args(args)
             .variable("PATH", "/usr/bin:/bin")
-            .variable("SOURCE_DATE_EPOCH", "315532800")
-            .check(&Interrupt::new())
-            .map_err(crosswheel::Error::from)?;
-        let wall_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Built { wall_ms, cpu_ms: cpu_ms()? - before, slowest_ms: 0, hits: 0 })
+            .variable("SOURCE_DATE_EPOCH", "315532800");
+        let Times { wall_ms, cpu_ms } = Times::of(|| {
+            let done = command.check(&Interrupt::new());
+            Ok(done.map(|_| ()).map_err(crosswheel::Error::from)?)
+        })?;
+        Ok(Built { wall_ms, cpu_ms, slowest_ms: 0, hits: 0 })
     }
 
     fn clean(&self, actions: &[Action]) -> anyhow::Result<()> {

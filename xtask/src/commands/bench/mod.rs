@@ -1,6 +1,7 @@
 //! `bench`: what crosswheel costs, and what it saves.
 
 mod cache;
+mod cuda_file;
 mod emulated;
 mod narrowing;
 mod overhead;
@@ -8,9 +9,18 @@ mod peers;
 mod rebuild;
 mod stale;
 
+use std::time::{Duration, Instant};
+
 use clap::Subcommand;
+use crosswheel::actions::milliseconds;
+use crosswheel::toolchain::Toolchain;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+
+use super::common::{Headers, Machine, Session};
+
+/// The Python that is built for, which decides nothing here.
+const PYTHON: &str = "3.11";
 
 /// Measures what crosswheel costs and saves.
 #[derive(Debug, clap::Args)]
@@ -41,6 +51,46 @@ impl Bench {
             What::Rebuild(rebuild) => rebuild.run(),
         }
     }
+}
+
+/// Wall and processor time, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    wall_ms: u64,
+    cpu_ms: u64,
+}
+
+impl Times {
+    /// Of some work, with all processes that end meanwhile.
+    fn of(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Self> {
+        let (begun, before) = (Instant::now(), cpu_ms()?);
+        work()?;
+        Ok(Self { wall_ms: milliseconds(begun.elapsed()), cpu_ms: cpu_ms()? - before })
+    }
+
+    /// The medians of both.
+    fn median(all: &[Self]) -> Self {
+        Self {
+            wall_ms: median(all.iter().map(|times| times.wall_ms).collect()),
+            cpu_ms: median(all.iter().map(|times| times.cpu_ms).collect()),
+        }
+    }
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
+}
+
+/// How many times as much one is.
+fn ratio(one: u64, other: u64) -> f64 {
+    one as f64 / other.max(1) as f64
+}
+
+/// The compilers for the default target.
+fn toolchain(session: &Session) -> anyhow::Result<Toolchain> {
+    let headers = Headers::default();
+    let machine = Machine { target: None, python: Some(PYTHON.to_owned()), headers };
+    Ok(machine.toolchain(&session.context)?)
 }
 
 /// User and system time of all processes that have ended below this one, in milliseconds.

@@ -1,24 +1,18 @@
 //! `bench narrowing`: what it saves to compile for the target's chips alone.
 
-use std::path::PathBuf;
-use std::time::Instant;
-
 use clap::Args;
 use serde::Serialize;
 
-use super::super::common::{Format, Headers, Machine, Session, SessionArgs, print_json};
+use super::super::common::{Format, Session, SessionArgs, print_json};
+use super::cuda_file::CudaFile;
 use super::peers::{Compilers, run};
-use super::{cpu_ms, median};
+use super::{Times, ratio, seconds, toolchain};
 
 /// Compiles one CUDA file for the chips that a package asks for, and for the target's alone.
 #[derive(Debug, Args)]
 pub struct Narrowing {
-    /// The CUDA file; without one, a small one with CUB
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// Further words for nvcc, such as `-I DIR`
-    #[arg(long = "flag", value_name = "WORD", allow_hyphen_values = true)]
-    flags: Vec<String>,
+    #[command(flatten)]
+    file: CudaFile,
     /// What the package asks for, as `-gencode` has it; the default is causal-conv1d's
     #[arg(long, value_name = "ARCH,CODE", default_values_t = UPSTREAM.map(str::to_owned))]
     gencode: Vec<String>,
@@ -63,55 +57,39 @@ impl Narrowing {
     pub fn run(self) -> anyhow::Result<u8> {
         anyhow::ensure!(self.runs > 0, "there is nothing to measure");
         let session = Session::open(&self.session)?;
-        let machine =
-            Machine { target: None, python: Some("3.11".into()), headers: Headers::default() };
-        let toolchain = machine.toolchain(&session.context)?;
+        let toolchain = toolchain(&session)?;
         let folder = tempfile::tempdir()?;
-        let file = match &self.file {
-            Some(file) => session.context.environment.current_dir().join(file),
-            None => {
-                let path = folder.path().join("sum.cu");
-                fs_err::write(&path, super::cache::source(0).0)?;
-                path
-            }
-        };
-        let source = file.display().to_string();
-        let base = [Compilers(&toolchain).nvcc(&source, "sum.o"), self.flags.clone()].concat();
+        let (file, base) = self.file.words(&session, &Compilers(&toolchain), folder.path())?;
         let target: Vec<String> = toolchain
             .target
             .sm
             .iter()
             .map(|sm| format!("arch=compute_{0},code=sm_{0}", sm.0))
             .collect();
-        let measure = |gencodes: &[String]| -> anyhow::Result<(u64, u64)> {
+        let measure = |gencodes: &[String]| {
             let gencodes = gencodes.iter().map(|gencode| format!("-gencode={gencode}"));
             let words: Vec<String> = base.iter().cloned().chain(gencodes).collect();
-            let (begun, before) = (Instant::now(), cpu_ms()?);
-            run(folder.path(), &words, &[])?;
-            Ok((u64::try_from(begun.elapsed().as_millis())?, cpu_ms()? - before))
+            Times::of(|| run(folder.path(), &words, &[]))
         };
         let (mut asked, mut narrowed) = (Vec::new(), Vec::new());
         for _ in 0..self.runs {
             asked.push(measure(&self.gencode)?);
             narrowed.push(measure(&target)?);
         }
-        let wall = |all: &[(u64, u64)]| median(all.iter().map(|(wall, _)| *wall).collect());
-        let cpu = |all: &[(u64, u64)]| median(all.iter().map(|(_, cpu)| *cpu).collect());
+        let (all, own) = (Times::median(&asked), Times::median(&narrowed));
         let output = Output {
             file: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             asked: self.gencode.len(),
             narrowed: target.len(),
             runs: self.runs,
-            asked_wall_ms: wall(&asked),
-            asked_cpu_ms: cpu(&asked),
-            narrowed_wall_ms: wall(&narrowed),
-            narrowed_cpu_ms: cpu(&narrowed),
+            asked_wall_ms: all.wall_ms,
+            asked_cpu_ms: all.cpu_ms,
+            narrowed_wall_ms: own.wall_ms,
+            narrowed_cpu_ms: own.cpu_ms,
         };
         match self.format {
             Format::Json => print_json(&output)?,
             Format::Text => {
-                let seconds = |ms: u64| ms as f64 / 1000.0;
-                let ratio = |a: u64, b: u64| a as f64 / b.max(1) as f64;
                 let Output { file, asked, narrowed, runs, .. } = &output;
                 println!(
                     "`{file}` for {asked} and for {narrowed} architectures, medians of {runs}"

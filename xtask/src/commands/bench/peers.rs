@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use crosswheel::environment::Environment;
-use crosswheel::exec::{Command, Interrupt};
+use crosswheel::exec::{Command, Interrupt, capture};
 use crosswheel::toolchain::Toolchain;
 
 /// A program that stands before a compiler.
@@ -43,7 +43,7 @@ impl Peers {
         for (name, given) in [("sccache", &self.sccache), ("ccache", &self.ccache)] {
             let program = match given {
                 Some(path) => environment.current_dir().join(path),
-                None => match on_path(&environment, name) {
+                None => match capture::find(&environment, name) {
                     Some(path) => path,
                     None => {
                         eprintln!("{name} is not on PATH: nothing is compared with it");
@@ -57,11 +57,6 @@ impl Peers {
         }
         Ok(peers)
     }
-}
-
-fn on_path(environment: &Environment, name: &str) -> Option<PathBuf> {
-    let path = environment.text("PATH")?;
-    path.split(':').map(|folder| Path::new(folder).join(name)).find(|program| program.is_file())
 }
 
 impl Peer {
@@ -145,21 +140,24 @@ impl Drop for Peer {
     }
 }
 
+/// A compiler in a folder: the first of these words, with the others.
+pub(super) fn command(folder: &Path, words: &[String]) -> Command {
+    let (program, args) = words.split_first().expect("the words of a command");
+    Command::new(program, folder)
+        .args(args)
+        .variable("PATH", "/usr/bin:/bin")
+        .variable("HOME", folder.as_os_str())
+        .variable("SOURCE_DATE_EPOCH", "315532800")
+}
+
 /// Runs a compiler in a folder.
 pub(super) fn run(
     folder: &Path,
     words: &[String],
     variables: &[(&'static str, String)],
 ) -> anyhow::Result<()> {
-    let Some((program, args)) = words.split_first() else { return Ok(()) };
-    Command::new(program, folder)
-        .args(args)
-        .variable("PATH", "/usr/bin:/bin")
-        .variable("HOME", folder.as_os_str())
-        .variable("SOURCE_DATE_EPOCH", "315532800")
-        .variables(variables.iter().cloned())
-        .check(&Interrupt::new())
-        .map_err(crosswheel::Error::from)?;
+    let command = command(folder, words).variables(variables.iter().cloned());
+    command.check(&Interrupt::new()).map_err(crosswheel::Error::from)?;
     Ok(())
 }
 

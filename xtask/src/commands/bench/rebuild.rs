@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
+use crosswheel::actions::milliseconds;
 use crosswheel::outputs::Outputs;
 use crosswheel::pipeline::{self, Product};
 use crosswheel::request::Request;
@@ -12,7 +13,7 @@ use crosswheel::resolve::Options;
 use serde::Serialize;
 
 use super::super::common::{Format, Session, SessionArgs, print_json};
-use super::median_by;
+use super::{median_by, seconds};
 use crate::selection::{Requests, Selection};
 
 /// Builds a checkout after each change of one file, and prints what took time beside compilers.
@@ -50,7 +51,6 @@ struct Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, runs, ran, actions, .. } = self;
-        let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
         let file = file.display();
         writeln!(f, "`{file}` changed {runs} times: {ran} of {actions} actions ran")?;
         writeln!(f, "from change to wheel  {:8.2} s", seconds(self.total_ms))?;
@@ -119,7 +119,7 @@ impl Rebuild {
         let locked = pipeline::prepare(&session.context, request.clone(), options)?;
         let product: Product =
             pipeline::build(&session.context, locked, out, &mut Outputs::default())?;
-        let total_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let total_ms = milliseconds(begun.elapsed());
         Ok(Measured {
             file: self.edit.clone(),
             runs: self.runs,

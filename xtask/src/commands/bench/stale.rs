@@ -5,8 +5,9 @@ use std::path::Path;
 use clap::Args;
 use serde::Serialize;
 
-use super::super::common::{Format, Headers, Machine, Session, SessionArgs, print_json};
+use super::super::common::{Format, Session, SessionArgs, print_json};
 use super::peers::{Compilers, Peer, Peers, run};
+use super::toolchain;
 
 /// Compiles files, edits them, and compiles them again through other caches: counts the objects that
 /// are not what the compiler makes of the edited files. crosswheel's own answers to such edits are
@@ -85,9 +86,7 @@ impl Stale {
     /// Runs the verb and returns the exit code.
     pub fn run(self) -> anyhow::Result<u8> {
         let session = Session::open(&self.session)?;
-        let machine =
-            Machine { target: None, python: Some("3.11".into()), headers: Headers::default() };
-        let toolchain = machine.toolchain(&session.context)?;
+        let toolchain = toolchain(&session)?;
         let folder = tempfile::tempdir()?;
         let peers = self.peers.start(folder.path())?;
         let mut all = Vec::new();
