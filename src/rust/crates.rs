@@ -203,8 +203,8 @@ fn workspaces(cargo: &Cargo<'_>, tree: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Brings crates that were locked before into the store, and says where they are. The trees of their
-/// repositories are sources like the package's own.
-/// `source` puts the package's own source, as it is built, into a folder.
+/// repositories are sources like the package's own. `source` puts the package's own source, as it is
+/// built, into a folder.
 pub fn fetch(
     context: &Context,
     crates: &Crates,

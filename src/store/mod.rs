@@ -8,6 +8,8 @@
 //! downloads/ab/<sha256>.partial   what a broken download left; the next goes on from it
 //! git/<digest of a URL>/          a bare repository, and trees of its commits
 //! components/<name>-<digest>/     unpacked, read-only, with a listing beside it
+//! builds/<package>-<target>-<digest>/  what a build goes on from (`configure.rs`)
+//! environments/<digest>/          wheels of build requirements, as they are installed
 //! objects/                        the object cache
 //! running/                        what builds tell each other of what they run
 //! audits/                         what was found in large wheels, and symbols of torches
