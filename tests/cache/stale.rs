@@ -94,15 +94,17 @@ fn code_for_the_host_alone() {
 
 #[test]
 fn code_for_one_of_two_architectures() {
-    let file = |value: &str| {
-        format!(
-            "#define HOST 0\n#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 1100\n\
-             #define VALUE {value}\n#else\n#define VALUE 1\n#endif\n{KERNEL}"
-        )
-    };
     let args = "-c k.cu -o k.o -gencode arch=compute_90,code=sm_90 \
                 -gencode arch=compute_110,code=sm_110";
-    edit_is_seen("nvcc", args, &[("k.cu", &file("2"))], ("k.cu", &file("3")));
+    for those in [">= 1100", "< 1100"] {
+        let file = |value: &str| {
+            format!(
+                "#define HOST 0\n#if defined __CUDA_ARCH__ && __CUDA_ARCH__ {those}\n\
+                 #define VALUE {value}\n#else\n#define VALUE 1\n#endif\n{KERNEL}"
+            )
+        };
+        edit_is_seen("nvcc", args, &[("k.cu", &file("2"))], ("k.cu", &file("3")));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use crosswheel::resolve::{InvalidTime, MaxSilence};
+use crosswheel::resolve::MaxSilence;
 use jiff::civil::Time;
 use jiff::{SignedDuration, ToSpan as _, ZonedDateTime};
 
@@ -27,7 +27,10 @@ impl FromStr for Until {
             return Ok(Self::In(duration));
         }
         let time = text.contains(':').then(|| Time::strptime("%H:%M", text).ok()).flatten();
-        time.map(Self::At).ok_or_else(|| format!("{InvalidTime}, or one of the clock like `22:30`"))
+        time.map(Self::At).ok_or_else(|| {
+            "a time such as `90s`, `30m` or `2h` is expected, or one of the clock like `22:30`"
+                .to_owned()
+        })
     }
 }
 
