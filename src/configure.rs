@@ -243,9 +243,13 @@ impl Workbench {
         let mut sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
             .torch(&torch.python_path)
             .store(context.store.root());
-        if let Some(rust) = &toolchain.rust {
+        let drivers = toolchain.rust.as_ref().map(|_| rust::Drivers::find(context)).transpose()?;
+        if let (Some(rust), Some(drivers)) = (&toolchain.rust, &drivers) {
             // The machine's own, which the sandbox may hide otherwise.
             sandbox = sandbox.readable(&rust.root);
+            for folder in drivers.installations(context) {
+                sandbox = sandbox.readable(&folder);
+            }
         }
         let view = sandbox.view();
         let mut config = wrapper::Config::new(
@@ -275,12 +279,12 @@ impl Workbench {
             .map(|cache| caching(cache, view, folder, context.store.root(), (toolchain, torch)));
         let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
         let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
-        let rust = match &toolchain.rust {
-            Some(tools) => {
-                rust::install(context, tools, &installed, toolchain, view)?;
+        let rust = match (&toolchain.rust, &drivers) {
+            (Some(tools), Some(drivers)) => {
+                rust::install(context, tools, drivers, &installed, toolchain, view)?;
                 rust::variables(folder, &installed, toolchain, view)
             }
-            None => IndexMap::new(),
+            _ => IndexMap::new(),
         };
         let server = Server::start(ServerOptions {
             socket: folder.socket(),

@@ -33,7 +33,7 @@ pub use crates::{Asked, fetch, lock};
 pub use error::RustError;
 pub use home::prepare;
 pub use repositories::CrateRepository;
-pub use tools::install;
+pub use tools::{Drivers, install};
 pub use variables::variables;
 
 use crate::Result;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Command, ExecError, Finished, Interrupt};
 
-pub(crate) use role::main;
+pub(crate) use role::{main, shows};
 
 /// The build folder's path inside, where the kernel allows a fixed one.
 pub const BUILD: &str = "/crosswheel/build";

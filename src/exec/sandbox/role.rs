@@ -50,6 +50,12 @@ const SYSTEM: [&str; 12] = [
     "run/current-system",
 ];
 
+/// Whether a path is in a folder of the machine's that every sandbox has.
+pub(crate) fn shows(path: &Path) -> bool {
+    let path = path.strip_prefix("/").unwrap_or(path);
+    SYSTEM.iter().any(|folder| path.starts_with(folder))
+}
+
 /// Devices that every Unix program may expect.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
