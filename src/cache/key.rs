@@ -27,6 +27,18 @@ const NEUTRAL: [&str; 10] = [
     "_",
 ];
 
+/// How names of variables begin that tell cargo, rustc and what crates are built with of the target;
+/// no other compiler looks at them.
+const OF_CRATES: [&str; 6] = ["BINDGEN_", "CARGO", "MATURIN_", "PKG_CONFIG_", "PYO3_", "RUST"];
+/// How those end that the crate `cc` and its like look for: `CC_aarch64_unknown_linux_gnu`.
+const OF_TRIPLES: &str = "_unknown_linux_gnu";
+
+/// Whether a variable is for the build of crates alone.
+pub(crate) fn is_of_crates(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    OF_CRATES.iter().any(|prefix| name.starts_with(prefix)) || name.ends_with(OF_TRIPLES)
+}
+
 /// An action's tool, arguments, folder and environment, as one digest.
 pub(crate) struct KeyBuilder<'a> {
     digest: sha2::Sha256,
@@ -69,11 +81,15 @@ impl<'a> KeyBuilder<'a> {
         self
     }
 
-    /// The folder and the variables that the tool sees.
-    pub(crate) fn environment(mut self, environment: &Environment, hidden: &[&str]) -> Self {
+    /// The folder and the variables that the tool sees, but for those that it does not look at.
+    pub(crate) fn environment(
+        mut self,
+        environment: &Environment,
+        is_hidden: impl Fn(&OsStr) -> bool,
+    ) -> Self {
         self.add(environment.current_dir());
         for (name, value) in environment.variables() {
-            if !NEUTRAL.iter().chain(hidden).any(|other| name == *other) {
+            if !NEUTRAL.iter().any(|other| name == *other) && !is_hidden(name) {
                 self.add(name);
                 self.add(value);
             }
@@ -95,7 +111,7 @@ mod tests {
         let environment = Environment::new(variables.iter().copied(), Path::new(folder));
         let renamer = Aliases::default().to_common();
         let key = KeyBuilder::new("test", &renamer).tool(Path::new("/t/g++"), args);
-        key.environment(&environment, &["HIDDEN"]).finish()
+        key.environment(&environment, |name| name == "HIDDEN").finish()
     }
 
     #[test]
@@ -118,5 +134,20 @@ mod tests {
         let plain = key(&["-c"], &[("PATH", "/bin")], "/b");
         let variables = [("PATH", "/bin"), ("MAX_JOBS", "7"), ("HIDDEN", "x"), ("_", "/bin/sh")];
         assert_eq!(key(&["-c"], &variables, "/b"), plain);
+    }
+
+    #[test]
+    fn variables_of_crates_are_known() {
+        let all = [
+            "CARGO_PKG_NAME",
+            "RUSTC",
+            "PYO3_CROSS",
+            "CC_x86_64_unknown_linux_gnu",
+            "CPATH",
+            "CC",
+            "NVCC_APPEND_FLAGS",
+        ];
+        let of_crates = all.map(|name| is_of_crates(OsStr::new(name)));
+        assert_eq!(of_crates, [true, true, true, true, false, false, false]);
     }
 }

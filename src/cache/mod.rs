@@ -26,7 +26,7 @@ mod watch;
 pub use aliases::Aliases;
 pub(crate) use aliases::Renamer;
 pub use input::{Input, State};
-pub(crate) use key::KeyBuilder;
+pub(crate) use key::{KeyBuilder, is_of_crates};
 pub use layers::{Layers, Uses};
 pub(crate) use objects::Found;
 pub use objects::{Objects, Removed, Stats};

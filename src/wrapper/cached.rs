@@ -1,6 +1,6 @@
 //! The wrappers' side of the object cache: what to look for, and what to keep.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::actions::Kind;
 use crate::actions::protocol::{Finish, Request};
 use crate::artifact::Sha256;
 use crate::cache::{
-    Caching, Found, Kept, KeyBuilder, Objects, Outcome, Output, Saved, Scope, Watch,
+    Caching, Found, Kept, KeyBuilder, Objects, Outcome, Output, Saved, Scope, Watch, is_of_crates,
 };
 use crate::environment::Environment;
 use crate::exec::trace;
@@ -94,6 +94,8 @@ impl<'a> Plan<'a> {
         // What is built besides, how much of it at once, what CMake was told, and who listens,
         // decides nothing.
         let (targets, entries) = Default::default();
+        let of_rust = subject.kind == Kind::CompileRust;
+        let config = if of_rust { config.clone() } else { config.without_rust() };
         let config = Config {
             socket: None,
             jobs: 0,
@@ -101,14 +103,17 @@ impl<'a> Plan<'a> {
             targets,
             entries,
             cache: None,
-            ..config.clone()
+            ..config
+        };
+        let is_hidden = |name: &OsStr| {
+            call.hidden.iter().any(|hidden| name == *hidden) || (!of_rust && is_of_crates(name))
         };
         let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
         let key = KeyBuilder::new("action", &caching.aliases.to_common())
             .part(SOURCES.concat().into_bytes())
             .part(given)
             .tool(call.tool, &call.args)
-            .environment(environment, call.hidden)
+            .environment(environment, is_hidden)
             .finish();
         let temporary = environment.path("TMPDIR").into_iter().chain([PathBuf::from("/tmp")]);
         // Of crates that others depend on, rustc opens those that the crates name by their hashes; they

@@ -135,6 +135,11 @@ fn prefix_map(
     map
 }
 
+/// Whether a name is that of Rust's folder.
+fn is_rust(canonical: &Path) -> bool {
+    canonical == Path::new(CANONICAL_RUST) || canonical.ends_with("components/rust")
+}
+
 impl Config {
     /// The configuration for a provisioned toolchain, with the build folder, the store and the
     /// torch SDK, all as the build calls them.
@@ -196,10 +201,20 @@ impl Config {
     pub fn prefix_map_flags(&self) -> Vec<String> {
         let differing = self.prefix_map.iter().rev().filter(|(real, canonical)| real != canonical);
         differing
+            .filter(|(_, canonical)| !is_rust(canonical))
             .map(|(real, canonical)| {
                 format!("-ffile-prefix-map={}={}", real.display(), canonical.display())
             })
             .collect()
+    }
+
+    /// The same as all tools but rustc have it: where a package has crates beside its other code,
+    /// that is compiled no differently.
+    pub fn without_rust(&self) -> Self {
+        let mut config = self.clone();
+        config.tools.rustc = None;
+        config.prefix_map.retain(|(_, canonical)| !is_rust(canonical));
+        config
     }
 
     /// Whether a path lies in a folder of the build's, and so does not exist on a target.
@@ -267,5 +282,18 @@ pub(super) mod tests {
         let mut config = config();
         config.prefix_map[0].0 = CANONICAL_BUILD.into();
         assert_eq!(config.prefix_map_flags(), ["-ffile-prefix-map=/real/store=/crosswheel/store"]);
+    }
+
+    #[test]
+    fn other_compilers_know_nothing_of_rust() {
+        let plain = Config { tools: Tools { rustc: None, ..config().tools }, ..config() };
+        let mut with_crates = config();
+        let component =
+            ("/real/store/components/rust-1".into(), "/crosswheel/store/components/rust".into());
+        let machine = ("/opt/rust".into(), CANONICAL_RUST.into());
+        with_crates.prefix_map.splice(1..1, [component, machine]);
+        assert_eq!(with_crates.without_rust(), plain);
+        assert_eq!(with_crates.prefix_map_flags(), plain.prefix_map_flags());
+        assert_eq!(with_crates.canonical("/opt/rust/lib"), "/crosswheel/rust/lib");
     }
 }
