@@ -55,7 +55,7 @@ pub mod rust;
 pub mod series;
 pub mod store;
 pub mod symbols;
-mod sync;
+pub mod sync;
 pub mod target;
 pub mod toolchain;
 pub mod torch;

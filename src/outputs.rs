@@ -4,17 +4,19 @@
 //! does not tell its name or version, or two torches have one version, the wheel's name tells.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use crate::artifact::Sha256;
 use crate::error::{Class, Diagnose};
 use crate::lock::Locked;
+use crate::sync;
 use crate::target::Arch;
 
 /// The wheels of one run, expected and written.
 #[derive(Debug, Default)]
 pub struct Outputs {
     expected: BTreeMap<Expected, String>,
-    written: BTreeMap<String, String>,
+    written: Mutex<BTreeMap<String, String>>,
 }
 
 /// What two builds have in common that give one file name.
@@ -68,9 +70,9 @@ impl Outputs {
     }
 
     /// Takes note of a wheel, before it is written.
-    pub fn claim(&mut self, file: &str, locked: &Locked) -> Result<(), SameOutput> {
+    pub fn claim(&self, file: &str, locked: &Locked) -> Result<(), SameOutput> {
         let second = describe(locked);
-        match self.written.insert(file.to_owned(), second.clone()) {
+        match sync::lock(&self.written).insert(file.to_owned(), second.clone()) {
             Some(first) => Err(SameOutput { first, second, file: Some(file.to_owned()) }),
             None => Ok(()),
         }

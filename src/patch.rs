@@ -73,6 +73,14 @@ const LEFT_OUT: [&str; 6] = [".git", ".hg", ".svn", "__pycache__", ".venv", ".to
 
 /// A digest over the paths, kinds, run bits and contents of a source tree; times do not count.
 pub fn tree_digest(folder: &Path) -> io::Result<Sha256> {
+    tree_digest_without(folder, |_| false)
+}
+
+/// The same, where the contents of some files, told by their paths, do not count.
+pub(crate) fn tree_digest_without(
+    folder: &Path,
+    is_left_out: impl Fn(&Path) -> bool,
+) -> io::Result<Sha256> {
     let mut hasher = sha2::Sha256::new();
     for relative in files_of(folder)? {
         let path = folder.join(&relative);
@@ -81,7 +89,10 @@ pub fn tree_digest(folder: &Path) -> io::Result<Sha256> {
             let destination = fs_err::read_link(&path)?;
             ("link", Sha256::of(destination.as_os_str().as_encoded_bytes()))
         } else {
-            let (digest, _) = Sha256::of_reader(fs_err::File::open(&path)?)?;
+            let digest = match is_left_out(&relative) {
+                true => Sha256::of([]),
+                false => Sha256::of_reader(fs_err::File::open(&path)?)?.0,
+            };
             (if is_executable(&metadata) { "executable" } else { "file" }, digest)
         };
         hasher.update(relative.as_os_str().as_encoded_bytes());

@@ -81,12 +81,7 @@ pub fn prepare(context: &Context, request: Request, options: &Options) -> Result
 }
 
 /// Builds one wheel, or finds that it is there. `outputs` are those of the whole run.
-pub fn build(
-    context: &Context,
-    locked: Locked,
-    out: &Path,
-    outputs: &mut Outputs,
-) -> Result<Product> {
+pub fn build(context: &Context, locked: Locked, out: &Path, outputs: &Outputs) -> Result<Product> {
     let begun = Instant::now();
     let folder = build_folder(context, &locked);
     if let Some(product) = find(&folder, &locked, out) {
@@ -107,7 +102,9 @@ pub fn build(
     context.interrupt.check()?;
     outputs.claim(&packaged.name.to_string(), &built.locked)?;
     let product = hand_over(&built, &packaged, report, out, begun.elapsed())?;
-    limit_cache(context);
+    if product.ran > 0 {
+        limit_cache(context);
+    }
     Ok(product)
 }
 
@@ -116,7 +113,7 @@ fn limit_cache(context: &Context) {
     if !context.cache.enabled {
         return;
     }
-    if let Err(error) = context.objects().gc(context.cache.limit.0) {
+    if let Err(error) = context.objects().fit(context.cache.limit.0) {
         let text = format!("the object cache cannot be made smaller: {error}");
         context.reporter.report(Event::Warning(text));
     }
@@ -147,7 +144,7 @@ pub(crate) fn build_folder(context: &Context, locked: &Locked) -> BuildFolder {
     BuildFolder::new(context.store.root().join("builds").join(locked.folder_name()))
 }
 
-fn claimed(product: Product, locked: &Locked, outputs: &mut Outputs) -> Result<Product> {
+fn claimed(product: Product, locked: &Locked, outputs: &Outputs) -> Result<Product> {
     let name = product.wheel.file_name().unwrap_or_default().to_string_lossy();
     outputs.claim(&name, locked)?;
     Ok(product)

@@ -94,6 +94,8 @@ fn a_kernel_is_built_for_thor_and_only_what_changed_is_built_again() {
     assert_eq!((&product["actions"], &product["ran"]), (&3.into(), &2.into()), "{}", edited.stderr);
     assert!(edited.stderr.contains("compiled saxpy.o"), "{}", edited.stderr);
     assert!(!edited.stderr.contains("operator.o"), "{}", edited.stderr);
+    let resolves = "resolving build requirements";
+    assert!(!edited.stderr.contains(resolves), "{}", edited.stderr);
     assert_ne!(product["sha256"], same["sha256"]);
     actions_are_recorded(&product, &source);
 
@@ -103,6 +105,12 @@ fn a_kernel_is_built_for_thor_and_only_what_changed_is_built_again() {
     let edited = Run::of(&build);
     assert_eq!(edited.product()["ran"], 2, "{}", edited.stderr);
     assert!(!edited.stderr.contains("saxpy.o"), "{}", edited.stderr);
+
+    let script = source.join("setup.py");
+    let text = fs_err::read_to_string(&script).unwrap();
+    fs_err::write(&script, format!("{text}\n# Nothing else.\n")).unwrap();
+    let edited = Run::of(&build);
+    assert!(edited.stderr.contains(resolves), "{}", edited.stderr);
 }
 
 /// Has the fixture ask for `-lineinfo`.

@@ -109,6 +109,42 @@ fn two_builds_of_one_wheel_are_refused_before_anything_is_built() {
     assert_eq!(plans(&workplace, &[&[path], &two[..]].concat()).len(), 2);
 }
 
+/// Waits, when a wheel is built, until another one is too.
+const MEETS: &str = r#"
+import pathlib, setuptools, sys, time
+if "bdist_wheel" in sys.argv:
+    folder = pathlib.Path("FOLDER")
+    (folder / "OWN").touch()
+    end = time.monotonic() + 120
+    while not (folder / "OTHER").exists():
+        if time.monotonic() > end:
+            sys.exit("OWN is alone")
+        time.sleep(0.1)
+setuptools.setup(name="OWN", version="1", py_modules=[])
+"#;
+
+#[test]
+fn packages_are_built_beside_each_other() {
+    let workplace = Workplace::new("beside");
+    let folder = workplace.path("met");
+    fs_err::create_dir_all(&folder).unwrap();
+    let source = |own: &str, other: &str| {
+        let script = MEETS.replace("FOLDER", folder.to_str().unwrap());
+        let script = script.replace("OWN", own).replace("OTHER", other);
+        workplace.source(own, &[("setup.py", &script)])
+    };
+    let [one, two] = [source("one", "two"), source("two", "one")];
+    let words = [two.to_str().unwrap(), "--jobs", "2"];
+    // In a sandbox they would not see each other.
+    let build = workplace.build(&one, "dist", &words).env("CROSSWHEEL_SANDBOX", "off");
+    let products = Run::of(&build).json();
+    let names = products.as_array().unwrap().iter().map(|product| {
+        let wheel = Path::new(product["wheel"].as_str().unwrap());
+        wheel.file_name().unwrap().to_str().unwrap().split('-').next().unwrap().to_owned()
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["one", "two"]);
+}
+
 #[test]
 fn a_failure_ends_the_run_unless_the_others_shall_go_on() {
     let workplace = Workplace::new("keep-going");

@@ -27,8 +27,11 @@ const SETTLING: Duration = Duration::from_secs(5);
 
 /// What a build tells others.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Share {
     running: usize,
+    /// Bytes that what runs has asked for.
+    asked: u64,
     /// Bytes that what runs has asked for and not taken yet.
     outstanding: u64,
 }
@@ -133,7 +136,8 @@ impl Gate {
         loop {
             let own = state.outstanding(&self.usage);
             let free = free.saturating_sub(others.outstanding.saturating_add(own));
-            let machine = Machine { others: others.running, free, pressed };
+            let (others, theirs) = (others.running, others.asked);
+            let machine = Machine { others, theirs, free, pressed };
             if state.schedule.start(self.began.elapsed(), machine).is_none() {
                 break;
             }
@@ -147,8 +151,9 @@ impl Gate {
 
     fn tell(&self, state: &State) {
         if let Some(board) = &self.board {
-            let running = state.schedule.running();
-            board.tell(Share { running, outstanding: state.outstanding(&self.usage) });
+            let (running, asked) = (state.schedule.running(), state.schedule.asked_in_all());
+            let outstanding = state.outstanding(&self.usage);
+            board.tell(Share { running, asked, outstanding });
         }
     }
 
@@ -224,6 +229,7 @@ impl Board {
             let _ = file.read_to_string(&mut text);
             let share: Share = serde_json::from_str(&text).unwrap_or_default();
             sum.running += share.running;
+            sum.asked = sum.asked.saturating_add(share.asked);
             sum.outstanding = sum.outstanding.saturating_add(share.outstanding);
         }
         sum
@@ -279,7 +285,7 @@ mod tests {
     #[test]
     fn a_build_that_died_counts_no_more() {
         let folder = tempfile::tempdir().unwrap();
-        let share = serde_json::to_vec(&Share { running: 7, outstanding: 7 }).unwrap();
+        let share = serde_json::to_vec(&Share { running: 7, asked: 7, outstanding: 7 }).unwrap();
         fs_err::write(folder.path().join("build-dead"), share).unwrap();
         let board = Board::open(folder.path()).unwrap();
         assert_eq!(board.others().running, 0);

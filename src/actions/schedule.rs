@@ -25,6 +25,8 @@ pub(super) struct Ask {
 pub(super) struct Machine {
     /// Actions of other builds.
     pub others: usize,
+    /// Bytes that those asked for.
+    pub theirs: u64,
     /// Bytes that can be given away now, with what runs grown to what it asked for.
     pub free: u64,
     /// Whether processes wait for memory.
@@ -35,7 +37,7 @@ pub(super) struct Machine {
 #[derive(Debug)]
 pub(super) struct Schedule {
     jobs: usize,
-    /// Bytes for all that runs of this build; as many as there are, where nobody says.
+    /// Bytes for all that runs, of other builds too; as many as there are, where nobody says.
     limit: u64,
     /// When what runs shall have ended, by the caller's clock.
     until: Option<Duration>,
@@ -111,6 +113,11 @@ impl Schedule {
         self.running.get(&id).map_or(0, |ask| ask.memory)
     }
 
+    /// What all running actions asked for.
+    pub(super) fn asked_in_all(&self) -> u64 {
+        self.running.values().map(|ask| ask.memory).sum()
+    }
+
     /// Starts one, if one may.
     pub(super) fn start(&mut self, now: Duration, machine: Machine) -> Option<u64> {
         let total = self.running.len() + machine.others;
@@ -124,7 +131,7 @@ impl Schedule {
         let in_time = self.waiting.iter().filter(|(_, waiting)| !self.is_late(now, waiting.ask));
         let mut order: Vec<(&u64, &Waiting)> = in_time.collect();
         order.sort_by_key(|(id, waiting)| (std::cmp::Reverse(waiting.ask.wall), **id));
-        let asked: u64 = self.running.values().map(|ask| ask.memory).sum();
+        let asked = self.asked_in_all().saturating_add(machine.theirs);
         let left = self.limit.saturating_sub(asked).min(machine.free);
         let mut chosen = None;
         for (id, Waiting { ask, since }) in order {
@@ -158,7 +165,7 @@ mod tests {
     }
 
     fn machine(free: u64) -> Machine {
-        Machine { others: 0, free: free * GIB, pressed: false }
+        Machine { others: 0, theirs: 0, free: free * GIB, pressed: false }
     }
 
     fn started(schedule: &mut Schedule, free: u64) -> Vec<u64> {
@@ -247,6 +254,18 @@ mod tests {
         assert_eq!(schedule.start(Duration::from_secs(31), busy), Some(3));
     }
 
+    #[test]
+    fn a_limit_is_for_all_builds_together() {
+        let mut schedule = Schedule::new(4, Some(8 * GIB), None);
+        for id in 0..2 {
+            schedule.wait(id, ask(3, 10), Duration::ZERO);
+        }
+        let shared = Machine { others: 1, theirs: 4 * GIB, ..machine(100) };
+        assert_eq!(schedule.start(Duration::ZERO, shared), Some(0));
+        assert_eq!(schedule.start(Duration::ZERO, shared), None);
+        assert_eq!(schedule.start(Duration::ZERO, machine(100)), Some(1));
+    }
+
     /// Wall seconds and tenths of GB of files of vLLM and torch extensions, as they were measured.
     const MEASURED: [(u64, u64); 16] = [
         (38, 5),
@@ -295,7 +314,7 @@ mod tests {
                 schedule.wait(id as u64, ask, now);
             }
             let asked: u64 = ends.values().map(|ask| ask.memory).sum();
-            let machine = Machine { others: 0, free: memory - asked, pressed: false };
+            let machine = Machine { others: 0, theirs: 0, free: memory - asked, pressed: false };
             if let Some(id) = schedule.start(now, machine) {
                 let ask = schedule.running[&id];
                 ends.insert((now + ask.wall, id), ask);

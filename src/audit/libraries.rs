@@ -36,8 +36,11 @@ pub fn of_machine(
     })
 }
 
-/// The libraries of an unpacked `torch`. Of each only the tables are read, which matters for whole
-/// ones.
+/// The largest library that is read as a whole, in bytes: of a stub, which has nothing but tables,
+/// they would be read in a hundred thousand pieces.
+const WHOLE: u64 = 64 << 20;
+
+/// The libraries of an unpacked `torch`. Of large ones, only the tables are read.
 pub fn of_folder(torch: &Path, arch: Arch) -> Result<Libraries> {
     let folder = torch.join("lib");
     let read = |source| AuditError::Read { path: folder.clone(), source };
@@ -48,10 +51,14 @@ pub fn of_folder(torch: &Path, arch: Arch) -> Result<Libraries> {
         if !is_library(&format!("torch/lib/{name}")) {
             continue;
         }
-        let file = fs_err::File::open(&path).map_err(read)?;
-        let cache = ReadCache::new(file);
-        let library = Library::read(&cache, arch)
-            .map_err(|source| AuditError::Library { path: path.clone(), source })?;
+        let library = if fs_err::metadata(&path).map_err(read)?.len() > WHOLE {
+            let file = fs_err::File::open(&path).map_err(read)?;
+            Library::read(&ReadCache::new(file), arch)
+        } else {
+            Library::read(&fs_err::read(&path).map_err(read)?[..], arch)
+        };
+        let library =
+            library.map_err(|source| AuditError::Library { path: path.clone(), source })?;
         libraries.push((name, library));
     }
     libraries.sort_by(|a, b| a.0.cmp(&b.0));

@@ -254,6 +254,14 @@ impl Objects {
         Stats { actions: actions.len(), results: results.len(), size }
     }
 
+    /// [`Objects::gc`], where there is more than that: it reads every key.
+    pub(crate) fn fit(&self, limit: u64) -> io::Result<()> {
+        if self.files("results").iter().map(|file| file.size).sum::<u64>() > limit {
+            self.gc(limit)?;
+        }
+        Ok(())
+    }
+
     /// Removes the results that were not used for longest, until the rest has at most this many
     /// bytes, and keys that have no result.
     pub fn gc(&self, limit: u64) -> io::Result<Removed> {

@@ -35,6 +35,13 @@ const SCRIPTS: [&str; 3] = ["py", "cmake", "in"];
 /// Such a script without an extension of its own.
 const CMAKE: &str = "CMakeLists.txt";
 
+/// Whether compilers alone read a file: nothing of it decides what a build requires, but for the
+/// headers that it includes.
+pub(super) fn is_for_compilers(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    SOURCES.contains(&extension) || extension == "rs"
+}
+
 /// The largest file that is read, in bytes: beyond it are tables, which include nothing.
 const LIMIT: u64 = 8 << 20;
 

@@ -196,15 +196,7 @@ fn package(
     let locks = PackageLocks::load(context)?;
     let found = locks.find(&resolved.request)?;
     for locked in &found {
-        let recipe = find_recipe(context, resolved, &locked.identity)?;
-        // One from before crates were locked lacks them.
-        let wanted =
-            !recipe.without_rust && rust::is_driven(&resolved.request, &locked.requirement);
-        let whole =
-            !wanted || locked.rust.as_ref().is_some_and(|crates| crates.is_current(context));
-        let patches = series::lock(context, &locked.source, &locked.identity)?;
-        let decides = (recipe.requirements_digest(), series::digest_of(&patches));
-        if whole && decides == (locked.recipe, locked.patches) {
+        if let Some((recipe, patches)) = still_fits(context, resolved, locked)? {
             let mut locked = with_headers(context, &locks, &found, locked.clone(), &patches)?;
             let trees = trees(context, &recipe, &locked.identity, &locked.tree)?;
             if trees != locked.tree {
@@ -219,8 +211,13 @@ fn package(
         Some(locked) => locked.source,
         None => known_or_looked_up(context, &resolved.request)?,
     };
+    let earlier = locks.of_earlier_states(&resolved.request)?;
+    if let Some(kept) = with_other_sources(context, resolved, &locks, &source)? {
+        locks.remember(kept.0.clone())?;
+        return Ok(kept);
+    }
     let mut known = None;
-    for before in locks.of_earlier_states(&resolved.request)? {
+    for before in earlier {
         let recipe = find_recipe(context, resolved, &before.identity)?;
         if recipe.requirements_digest() == before.recipe {
             known = before.rust;
@@ -230,6 +227,45 @@ fn package(
     let (locked, recipe, patches) = look_up(context, resolved, torch, source, known.as_ref())?;
     locks.remember(locked.clone())?;
     Ok((locked, recipe, patches))
+}
+
+/// The recipe and the patches of what was locked, where they decide as they did then.
+fn still_fits(
+    context: &Context,
+    resolved: &Resolved,
+    locked: &PackageLock,
+) -> Result<Option<(Recipe, Vec<Patch>)>> {
+    let recipe = find_recipe(context, resolved, &locked.identity)?;
+    // One from before crates were locked lacks them.
+    let wanted = !recipe.without_rust && rust::is_driven(&resolved.request, &locked.requirement);
+    let whole = !wanted || locked.rust.as_ref().is_some_and(|crates| crates.is_current(context));
+    let patches = series::lock(context, &locked.source, &locked.identity)?;
+    let decides = (recipe.requirements_digest(), series::digest_of(&patches));
+    let fits = whole && decides == (locked.recipe, locked.patches);
+    Ok(fits.then_some((recipe, patches)))
+}
+
+/// The lock of a folder that differs from one that was locked, it or another, in nothing but what
+/// compilers alone read: that needs no build script to say again what it requires.
+fn with_other_sources(
+    context: &Context,
+    resolved: &Resolved,
+    locks: &PackageLocks,
+    source: &Source,
+) -> Result<Option<(PackageLock, Recipe, Vec<Patch>)>> {
+    let (Source::Folder { path, .. }, Some(scripts)) = (source, source::scripts(source)?) else {
+        return Ok(None);
+    };
+    let (request, source) = (resolved.request.to_string(), source.clone());
+    for before in locks.of_scripts(scripts)? {
+        let locked = PackageLock { request: request.clone(), source: source.clone(), ..before };
+        if let Some((recipe, patches)) = still_fits(context, resolved, &locked)? {
+            let cuda = Some(cuda_headers(context, path)?);
+            let tree = trees(context, &recipe, &locked.identity, &locked.tree)?;
+            return Ok(Some((PackageLock { cuda, tree, ..locked }, recipe, patches)));
+        }
+    }
+    Ok(None)
 }
 
 /// A lock whose source was looked through for what `cuda.toml` describes now. The requirements stay
@@ -305,6 +341,7 @@ fn look_up(
         patches: series::digest_of(&patches),
         tree: trees(context, &recipe, &identity, &[])?,
         identity,
+        scripts: source::scripts(&source)?,
         source,
         cuda: Some(cuda),
         requirement: wheels,

@@ -30,6 +30,10 @@ pub struct PackageLock {
     pub identity: Identity,
     /// The source.
     pub source: Source,
+    /// Of a folder, the digest without what compilers alone read: as long as it is the same, so are
+    /// the requirements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scripts: Option<Sha256>,
     /// The CUDA libraries that the source wants the headers of; none where nobody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda: Option<CudaHeaders>,
@@ -53,6 +57,7 @@ impl PackageLock {
             patches: series::digest_of(&locked.patches),
             identity: locked.identity.clone(),
             source: locked.source.clone(),
+            scripts: None,
             cuda: None,
             requirement: locked.requirements.clone(),
             rust: locked.rust.as_ref().map(|rust| rust.crates.clone()),
@@ -103,6 +108,11 @@ impl PackageLocks {
         Ok(found)
     }
 
+    /// The store's locks of folders, wherever they lie, that differ in what compilers alone read.
+    pub(super) fn of_scripts(&self, scripts: Sha256) -> Result<Vec<PackageLock>, LockError> {
+        Ok(read(&self.path(&scripts.to_string()))?.package)
+    }
+
     /// The store's locks of a request, whatever became of its source.
     pub(super) fn of_earlier_states(
         &self,
@@ -115,12 +125,25 @@ impl PackageLocks {
     /// or other patches.
     pub(crate) fn remember(&self, locked: PackageLock) -> Result<(), LockError> {
         fs_err::create_dir_all(&self.folder)?;
-        let path = self.path(&locked.request);
-        let mut all = read(&path)?.package;
+        if let Some(scripts) = locked.scripts {
+            self.add(&self.path(&scripts.to_string()), &locked, |_| true)?;
+        }
+        let of_source = |other: &PackageLock| other.source == locked.source;
+        self.add(&self.path(&locked.request), &locked, of_source)
+    }
+
+    /// Puts a lock before those that stay beside it in a file.
+    fn add(
+        &self,
+        path: &Path,
+        locked: &PackageLock,
+        stays: impl Fn(&PackageLock) -> bool,
+    ) -> Result<(), LockError> {
+        let mut all = read(path)?.package;
         let decides = |lock: &PackageLock| (lock.recipe, lock.patches);
-        all.retain(|other| other.source == locked.source && decides(other) != decides(&locked));
-        all.insert(0, locked);
-        write(&path, &all)
+        all.retain(|other| stays(other) && decides(other) != decides(locked));
+        all.insert(0, locked.clone());
+        write(path, &all)
     }
 
     fn path(&self, request: &str) -> PathBuf {

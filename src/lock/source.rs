@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::LockError;
+use super::{LockError, includes};
 use crate::Result;
 use crate::artifact::{Artifact, Sha256};
 use crate::context::Context;
 use crate::git;
-use crate::patch::tree_digest;
+use crate::patch::{tree_digest, tree_digest_without};
 use crate::python::pyproject::Project;
 use crate::report::Event;
 use crate::request::Request;
@@ -43,6 +43,12 @@ pub enum Source {
         /// The digest of its tree, submodules included, as [`tree_digest`] defines it.
         digest: Sha256,
     },
+}
+
+/// Of a folder, the digest without what compilers alone read.
+pub(super) fn scripts(source: &Source) -> Result<Option<Sha256>, LockError> {
+    let Source::Folder { path, .. } = source else { return Ok(None) };
+    Ok(Some(tree_digest_without(path, includes::is_for_compilers)?))
 }
 
 fn file_name(path: &Path) -> String {

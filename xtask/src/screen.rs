@@ -1,11 +1,12 @@
 //! Draws a build's events: bars on a terminal, steady lines in a log.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use console::Style;
 use crosswheel::report::{Event, Reporter};
+use crosswheel::sync;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How much is shown.
@@ -245,7 +246,7 @@ const ACTION_TEMPLATE: &str =
 
 impl Reporter for Screen {
     fn report(&self, event: Event) {
-        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = sync::lock(&self.state);
         let state = &mut *guard;
         match event {
             Event::StepStarted { id, verb, subject } => {

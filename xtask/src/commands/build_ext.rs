@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         let locked = pipeline::prepare(context, request, &options).with_context(failed)?;
         let out = out.join(&locked.resolved.variant);
         // Each target has its folder.
-        let product = pipeline::build(context, locked, &out, &mut Outputs::default());
+        let product = pipeline::build(context, locked, &out, &Outputs::default());
         built.push(product.with_context(failed)?);
     }
     session.screen.clear();

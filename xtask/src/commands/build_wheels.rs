@@ -1,6 +1,9 @@
 //! `cargo xtask build-wheels`: the main job.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, mpsc};
+use std::thread;
 
 use anyhow::Context as _;
 use crosswheel::Class;
@@ -10,6 +13,7 @@ use crosswheel::pipeline;
 use crosswheel::plan::plan;
 use crosswheel::request::Request;
 use crosswheel::resolve::{MaxSilence, Options};
+use crosswheel::sync::lock;
 
 use super::common::{Format, Session, SessionArgs};
 use crate::failure::{self, Failure};
@@ -72,7 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         return dry_run(run, locked, &out, args.format);
     }
     let built =
-        run.each(locked, |locked| pipeline::build(&session.context, locked, &out, &mut outputs))?;
+        run.together(locked, |locked| pipeline::build(&session.context, locked, &out, &outputs))?;
     session.screen.clear();
     match args.format {
         Format::Json => products::print_json(&built, &run.failures)?,
@@ -114,27 +118,87 @@ impl Run<'_> {
     ) -> anyhow::Result<Vec<R>> {
         let mut done = Vec::new();
         for item in items {
-            let (request, target) = item.name();
-            let error = match work(item) {
-                Ok(result) => {
-                    done.push(result);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            self.session.screen.clear();
-            let class = error.class();
-            if class == Class::TimeUp {
-                return Err(error).with_context(|| format!("{request} is not finished"));
+            let name = item.name();
+            match work(item) {
+                Ok(result) => done.push(result),
+                Err(error) => self.take(name, error)?,
             }
-            if !self.keep_going || class == Class::Interrupted {
-                return Err(error).with_context(|| format!("{request} could not be built"));
-            }
-            let failure = Failure::new(request, target, error);
-            failure.print();
-            self.failures.push(failure);
         }
         Ok(done)
+    }
+
+    /// The same, to as many at a time as compilers may run: while a build script of one works, or its
+    /// last compiler, those of others have the rest of the machine. What a failure ends goes on from
+    /// there the next time. Results come in the order of the builds.
+    fn together<R: Send>(
+        &mut self,
+        builds: Vec<Locked>,
+        work: impl Fn(Locked) -> crosswheel::Result<R> + Sync,
+    ) -> anyhow::Result<Vec<R>> {
+        let at_once = builds.iter().map(|build| build.resolved.jobs.get()).max().unwrap_or(1);
+        let at_once = at_once.min(builds.len());
+        let interrupt = &self.session.context.interrupt;
+        let waiting: VecDeque<_> = builds.into_iter().enumerate().collect();
+        let (waiting, work) = (&Mutex::new(waiting), &work);
+        let (sender, results) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    // In a function of its own, or the list would be locked while one is built.
+                    let next = || lock(waiting).pop_front();
+                    while let Some((index, build)) = next() {
+                        let name = build.name();
+                        // The other end hears them all.
+                        let _ = sender.send((index, name, work(build)));
+                    }
+                });
+            }
+            drop(sender);
+            let mut done = BTreeMap::new();
+            let mut end = Ok(());
+            for (index, name, result) in results {
+                match result {
+                    Ok(result) => {
+                        done.insert(index, result);
+                    }
+                    // Of what the end itself ends, nothing has to be said.
+                    Err(_) if end.is_err() => {}
+                    Err(error) => {
+                        let is_time_up = error.class() == Class::TimeUp;
+                        end = self.take(name, error);
+                        if end.is_err() {
+                            lock(waiting).clear();
+                            // Where time is up, what runs may end.
+                            if !is_time_up {
+                                interrupt.raise();
+                            }
+                        }
+                    }
+                }
+            }
+            end.map(|()| done.into_values().collect())
+        })
+    }
+
+    /// Keeps a failure for the end, or ends the run with it.
+    fn take(
+        &mut self,
+        (request, target): (String, String),
+        error: crosswheel::Error,
+    ) -> anyhow::Result<()> {
+        self.session.screen.clear();
+        let class = error.class();
+        if class == Class::TimeUp {
+            return Err(error).with_context(|| format!("{request} is not finished"));
+        }
+        if !self.keep_going || class == Class::Interrupted {
+            return Err(error).with_context(|| format!("{request} could not be built"));
+        }
+        let failure = Failure::new(request, target, error);
+        failure.print();
+        self.failures.push(failure);
+        Ok(())
     }
 }
 

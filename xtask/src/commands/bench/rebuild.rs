@@ -117,8 +117,7 @@ impl Rebuild {
     ) -> crosswheel::Result<Measured> {
         let begun = Instant::now();
         let locked = pipeline::prepare(&session.context, request.clone(), options)?;
-        let product: Product =
-            pipeline::build(&session.context, locked, out, &mut Outputs::default())?;
+        let product: Product = pipeline::build(&session.context, locked, out, &Outputs::default())?;
         let total_ms = milliseconds(begun.elapsed());
         Ok(Measured {
             file: self.edit.clone(),
