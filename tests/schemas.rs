@@ -12,10 +12,11 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 32] = [
+const VERBS: [(&str, &[&str]); 33] = [
     ("audit", &["audit", "compare"]),
     ("bench cache", &["bench-cache"]),
     ("bench emulated", &["bench-emulated"]),
+    ("bench memory", &["bench-memory"]),
     ("bench narrowing", &["bench-narrowing"]),
     ("bench overhead", &["bench"]),
     ("bench rebuild", &["bench-rebuild"]),
@@ -143,6 +144,12 @@ fn toolchains_are_told_as_their_schemas_say() {
     assert!(environment["variables"]["CXX"].is_string(), "{environment}");
     let bench = ["bench", "overhead", "--actions", "2", "--runs", "1", "--jobs", "1"];
     assert_eq!(json(&bench)["actions"], 2);
+    let few = ["--large", "1", "--small", "1", "--classes", "24", "--jobs", "1"];
+    let bench = json(&[&["bench", "memory"][..], &few].concat());
+    let builds = bench["builds"].as_array().unwrap();
+    assert_eq!(builds.len(), 3);
+    assert!(builds.iter().all(|build| build["wall_ms"].is_u64()), "{bench}");
+    assert!(builds[2]["peak_memory"].as_u64() > Some(1 << 20), "{bench}");
     let bench = json(&["bench", "cache", "--files", "2", "--runs", "1", "--jobs", "1"]);
     let hits: Vec<_> = bench["builds"].as_array().unwrap().iter().map(|b| &b["hits"]).collect();
     assert_eq!(hits[..3], [&0, &0, &3]);

@@ -1,8 +1,10 @@
 //! `bench`: what crosswheel costs, and what it saves.
 
+mod bare;
 mod cache;
 mod cuda_file;
 mod emulated;
+mod memory;
 mod narrowing;
 mod overhead;
 mod peers;
@@ -34,6 +36,7 @@ enum What {
     Overhead(overhead::Overhead),
     Cache(cache::Cache),
     Emulated(emulated::Emulated),
+    Memory(memory::Memory),
     Narrowing(narrowing::Narrowing),
     Stale(stale::Stale),
     Rebuild(Box<rebuild::Rebuild>),
@@ -46,6 +49,7 @@ impl Bench {
             What::Overhead(overhead) => overhead.run(),
             What::Cache(cache) => cache.run(),
             What::Emulated(emulated) => emulated.run(),
+            What::Memory(memory) => memory.run(),
             What::Narrowing(narrowing) => narrowing.run(),
             What::Stale(stale) => stale.run(),
             What::Rebuild(rebuild) => rebuild.run(),

@@ -3,18 +3,14 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use crosswheel::actions::{CostBook, Server, ServerOptions};
 use crosswheel::exec::{Command, Interrupt};
-use crosswheel::report::Silent;
-use crosswheel::target::Sm;
-use crosswheel::wrapper::{self, Config, Selection, Toolkit, Tools};
 use serde::Serialize;
 
 use super::super::common::{Format, Session, SessionArgs, print_json};
+use super::bare::Bare;
 use super::median;
 
 /// Builds many files with a fake compiler, with and without crosswheel, and prints what one action
@@ -152,56 +148,11 @@ impl Overhead {
         ninja: &Path,
         compiler: &Path,
     ) -> anyhow::Result<Duration> {
-        fs_err::create_dir_all(folder)?;
-        let socket = folder.join("socket");
-        let config = Config {
-            socket: Some(socket.clone()),
-            build: folder.to_owned(),
-            store: folder.join("store"),
-            triple: "aarch64-linux-gnu".to_owned(),
-            tools: Tools {
-                cc: compiler.to_owned(),
-                cxx: compiler.to_owned(),
-                cuda: folder.join("cuda"),
-                cuda_include: Vec::new(),
-                rustc: None,
-                ninja: ninja.to_owned(),
-                cmake: None,
-            },
-            sysroot: None,
-            binutils: None,
-            torch: None,
-            sms: vec![Sm(110)],
-            jobs: self.jobs,
-            keep_going: false,
-            prefix_map: vec![(folder.to_owned(), wrapper::CANONICAL_BUILD.into())],
-            targets: Selection::default(),
-            entries: Default::default(),
-            compile_flags: Vec::new(),
-            link_flags: Vec::new(),
-            nvcc_flags: Vec::new(),
-            cache: None,
-        };
-        let tools = folder.join("tools");
-        fs_err::create_dir_all(config.tools.cuda.join("bin"))?;
-        let toolkit = Toolkit { root: &config.tools.cuda, include: &[] };
-        wrapper::install(&tools, &std::env::current_exe()?, &config, toolkit)
-            .map_err(crosswheel::Error::from)?;
-        let options = ServerOptions {
-            socket,
-            log: folder.join("actions.jsonl"),
-            jobs: self.jobs,
-            memory: None,
-            running: None,
-            reporter: Arc::new(Silent),
-            until: None,
-            costs: CostBook::load(&folder.join("costs.json")),
-            package: "bench".to_owned(),
-            cache: None,
-        };
-        let server = Server::start(options).map_err(crosswheel::Error::from)?;
-        let wall = self.build(folder, &tools.join("ninja"), &tools.join("cc"))?;
-        let recorded = server.finish().actions.len();
+        let costs = &folder.join("costs.json");
+        let bare = Bare { ninja, compiler, jobs: self.jobs, costs };
+        let (wall, actions) =
+            bare.run(folder, |wrapped| self.build(folder, &wrapped.ninja, &wrapped.compiler))?;
+        let recorded = actions.len();
         anyhow::ensure!(recorded == self.actions, "{recorded} actions were recorded");
         Ok(wall)
     }
