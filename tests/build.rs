@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::faults::plain_with;
 use crate::support::schema::assert_conforms;
-use crate::support::xtask::{Run, Workplace, xtask};
+use crate::support::xtask::{Run, Workplace, new_comment, xtask};
 
 /// The audit of one wheel by the executable.
 #[track_caller]
@@ -108,7 +108,7 @@ fn a_kernel_is_built_for_thor_and_only_what_changed_is_built_again() {
 
     let script = source.join("setup.py");
     let text = fs_err::read_to_string(&script).unwrap();
-    fs_err::write(&script, format!("{text}\n# Nothing else.\n")).unwrap();
+    fs_err::write(&script, text + &new_comment()).unwrap();
     let edited = Run::of(&build);
     assert!(edited.stderr.contains(resolves), "{}", edited.stderr);
 }

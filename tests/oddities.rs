@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::xtask::{Run, Workplace, xtask};
+use crate::support::xtask::{Run, Workplace, new_comment, xtask};
 
 /// A folder, the wheel's name and version, and its modules.
 type Oddity<'a> = (&'a str, &'a str, &'a [&'a str]);
@@ -97,7 +97,7 @@ fn what_a_script_imports_undeclared_is_added_where_it_is_well_known_or_by_a_reci
     let source = workplace.fixture("oddities/imports-numpy", "undeclared");
     let pyproject = source.join("pyproject.toml");
     let text = fs_err::read_to_string(&pyproject).unwrap().replace(", \"numpy>=2\"", "");
-    fs_err::write(&pyproject, &text).unwrap();
+    fs_err::write(&pyproject, text + &new_comment()).unwrap();
     let run = Run::of(&workplace.build(&source, "dist", &["--python", "3.11"]));
     assert_eq!(run.product()["ran"], Value::from(2));
     let note = "the build script imports `numpy` without declaring it: `numpy` is added";

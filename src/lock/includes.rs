@@ -39,7 +39,7 @@ const CMAKE: &str = "CMakeLists.txt";
 /// headers that it includes.
 pub(super) fn is_for_compilers(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    SOURCES.contains(&extension) || extension == "rs"
+    SOURCES.contains(&extension)
 }
 
 /// The largest file that is read, in bytes: beyond it are tables, which include nothing.

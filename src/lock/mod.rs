@@ -258,10 +258,16 @@ fn with_other_sources(
     };
     let (request, source) = (resolved.request.to_string(), source.clone());
     for before in locks.of_scripts(scripts)? {
+        // Which crates those are, the machine's cargo decides besides.
+        if before.rust.is_some() {
+            continue;
+        }
+        // Another folder may be another project's, whose trees lie elsewhere.
+        let known = if before.request == request { before.tree.clone() } else { Vec::new() };
         let locked = PackageLock { request: request.clone(), source: source.clone(), ..before };
         if let Some((recipe, patches)) = still_fits(context, resolved, &locked)? {
             let cuda = Some(cuda_headers(context, path)?);
-            let tree = trees(context, &recipe, &locked.identity, &locked.tree)?;
+            let tree = trees(context, &recipe, &locked.identity, &known)?;
             return Ok(Some((PackageLock { cuda, tree, ..locked }, recipe, patches)));
         }
     }

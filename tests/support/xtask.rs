@@ -30,6 +30,12 @@ pub fn committed(folder: &Path) -> String {
     git(&["rev-parse", "HEAD"])
 }
 
+/// A comment that no earlier run wrote: what a script requires is remembered by its content.
+pub fn new_comment() -> String {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    format!("\n# {} {}\n", std::process::id(), since.as_nanos())
+}
+
 /// The repository's root.
 pub fn repository() -> PathBuf {
     fs_err::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
