@@ -243,10 +243,13 @@ impl Workbench {
         let mut sandbox = Sandbox::new(&supervisor, isolation.clone(), folder.root())
             .torch(&torch.python_path)
             .store(context.store.root());
-        let drivers = toolchain.rust.as_ref().map(|_| rust::Drivers::find(context)).transpose()?;
-        if let (Some(rust), Some(drivers)) = (&toolchain.rust, &drivers) {
+        let rust = match &toolchain.rust {
+            Some(tools) => Some((tools, rust::Drivers::find(context)?)),
+            None => None,
+        };
+        if let Some((tools, drivers)) = &rust {
             // The machine's own, which the sandbox may hide otherwise.
-            sandbox = sandbox.readable(&rust.root);
+            sandbox = sandbox.readable(&tools.root);
             for folder in drivers.installations(context) {
                 sandbox = sandbox.readable(&folder);
             }
@@ -279,12 +282,12 @@ impl Workbench {
             .map(|cache| caching(cache, view, folder, context.store.root(), (toolchain, torch)));
         let toolkit = wrapper::Toolkit { root: &toolchain.cuda, include: &toolchain.cuda_include };
         let installed = wrapper::install(&tools, &context.executable, &config, toolkit)?;
-        let rust = match (&toolchain.rust, &drivers) {
-            (Some(tools), Some(drivers)) => {
+        let rust = match &rust {
+            Some((tools, drivers)) => {
                 rust::install(context, tools, drivers, &installed, toolchain, view)?;
                 rust::variables(folder, &installed, toolchain, view)
             }
-            _ => IndexMap::new(),
+            None => IndexMap::new(),
         };
         let server = Server::start(ServerOptions {
             socket: folder.socket(),

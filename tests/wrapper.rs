@@ -68,33 +68,20 @@ impl Build {
     }
 
     fn config(&self) -> Config {
+        let tools = Tools {
+            cc: self.real("cc"),
+            cxx: self.real("cxx"),
+            cuda: self.real("cuda"),
+            cuda_include: Vec::new(),
+            rust: None,
+            ninja: self.real("ninja"),
+            cmake: None,
+        };
+        let (build, store) = (self.folder.path(), self.path("store"));
         Config {
             socket: Some(self.path("socket")),
-            build: self.folder.path().to_owned(),
-            store: self.path("store"),
-            triple: "aarch64-linux-gnu".to_owned(),
-            tools: Tools {
-                cc: self.real("cc"),
-                cxx: self.real("cxx"),
-                cuda: self.real("cuda"),
-                cuda_include: Vec::new(),
-                rustc: None,
-                ninja: self.real("ninja"),
-                cmake: None,
-            },
-            sysroot: None,
-            binutils: None,
-            torch: None,
-            sms: vec![Sm(110)],
             jobs: 3,
-            keep_going: false,
-            prefix_map: vec![(self.folder.path().to_owned(), wrapper::CANONICAL_BUILD.into())],
-            targets: Selection::default(),
-            entries: Default::default(),
-            compile_flags: Vec::new(),
-            link_flags: Vec::new(),
-            nvcc_flags: Vec::new(),
-            cache: None,
+            ..Config::plain(tools, "aarch64-linux-gnu", vec![Sm(110)], build, &store)
         }
     }
 

@@ -95,16 +95,19 @@ impl<'a> Plan<'a> {
         // decides nothing.
         let (targets, entries) = Default::default();
         let of_rust = subject.kind == Kind::CompileRust;
-        let config = if of_rust { config.clone() } else { config.without_rust() };
-        let config = Config {
+        let mut config = Config {
             socket: None,
             jobs: 0,
             keep_going: false,
             targets,
             entries,
             cache: None,
-            ..config
+            ..config.clone()
         };
+        if !of_rust {
+            // Where a package has crates beside its other code, that is compiled no differently.
+            config.tools.rust = None;
+        }
         let is_hidden = |name: &OsStr| {
             call.hidden.iter().any(|hidden| name == *hidden) || (!of_rust && is_of_crates(name))
         };

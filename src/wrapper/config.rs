@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::standard::Torch;
 use crate::cache::Caching;
+use crate::rust::RustTools;
 use crate::target::Sm;
 use crate::toolchain::Toolchain;
 
@@ -70,10 +71,20 @@ pub struct Tools {
     pub cuda_include: Vec<PathBuf>,
     /// ninja.
     pub ninja: PathBuf,
-    /// rustc, where there are crates.
-    pub rustc: Option<PathBuf>,
+    /// Rust, where there are crates.
+    pub rust: Option<Rust>,
     /// cmake, where the build environment has it.
     pub cmake: Option<PathBuf>,
+}
+
+/// rustc, and what stands for the folder that it is installed in: no other tool reads from there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rust {
+    /// The compiler.
+    pub rustc: PathBuf,
+    /// Its folder, and the folder's name in outputs and records.
+    pub named: (PathBuf, PathBuf),
 }
 
 /// Which targets of a CMake project are built; with two empty lists, all.
@@ -112,35 +123,62 @@ fn prefix_map(
     store: &Path,
     torch: &Path,
 ) -> Vec<(PathBuf, PathBuf)> {
-    let components = store.join("components");
     let paths = [&toolchain.cxx, &toolchain.sysroot, &toolchain.cuda].into_iter();
-    let paths = paths.chain(toolchain.rust.iter().map(|rust| &rust.root));
     let paths = paths.chain(&toolchain.cuda_include).chain(&toolchain.target_python.include);
-    let keys = paths.filter_map(|path| path.strip_prefix(&components).ok()?.iter().next());
-    let keys: BTreeSet<&str> = keys.filter_map(|key| key.to_str()).collect();
-    let named = keys.into_iter().filter_map(|key| {
-        let (name, _) = key.rsplit_once('-')?;
-        let canonical = Path::new(CANONICAL_STORE).join("components").join(name);
-        Some((components.join(key), canonical))
-    });
+    let named: BTreeSet<_> = paths.filter_map(|path| component(path, store)).collect();
     let mut map = vec![
         (build.to_owned(), PathBuf::from(CANONICAL_BUILD)),
         (torch.to_owned(), PathBuf::from(CANONICAL_TORCH)),
     ];
     map.extend(named);
-    // The machine's own Rust: its folder's name tells where it is installed.
-    let elsewhere = toolchain.rust.iter().filter(|rust| !rust.root.starts_with(store));
-    map.extend(elsewhere.map(|rust| (rust.root.clone(), PathBuf::from(CANONICAL_RUST))));
     map.push((store.to_owned(), PathBuf::from(CANONICAL_STORE)));
     map
 }
 
-/// Whether a name is that of Rust's folder.
-fn is_rust(canonical: &Path) -> bool {
-    canonical == Path::new(CANONICAL_RUST) || canonical.ends_with("components/rust")
+/// The component's folder that a path is in, and that folder's name.
+fn component(path: &Path, store: &Path) -> Option<(PathBuf, PathBuf)> {
+    let components = store.join("components");
+    let key = path.strip_prefix(&components).ok()?.iter().next()?.to_str()?;
+    let (name, _) = key.rsplit_once('-')?;
+    let canonical = Path::new(CANONICAL_STORE).join("components").join(name);
+    Some((components.join(key), canonical))
+}
+
+impl Rust {
+    fn of(tools: &RustTools, store: &Path) -> Self {
+        // The machine's own is no component: its folder's name tells where it is installed.
+        let elsewhere = || (tools.root.clone(), PathBuf::from(CANONICAL_RUST));
+        let named = component(&tools.root, store).unwrap_or_else(elsewhere);
+        Self { rustc: tools.rustc(), named }
+    }
 }
 
 impl Config {
+    /// What wraps these tools in a build folder and adds nothing to what they are told: no sysroot, no
+    /// torch, no cache, and one tool at a time.
+    pub fn plain(tools: Tools, triple: &str, sms: Vec<Sm>, build: &Path, store: &Path) -> Self {
+        Self {
+            socket: None,
+            build: build.to_owned(),
+            store: store.to_owned(),
+            triple: triple.to_owned(),
+            tools,
+            sysroot: None,
+            binutils: None,
+            torch: None,
+            sms,
+            jobs: 1,
+            keep_going: false,
+            prefix_map: vec![(build.to_owned(), PathBuf::from(CANONICAL_BUILD))],
+            targets: Selection::default(),
+            entries: BTreeMap::new(),
+            compile_flags: Vec::new(),
+            link_flags: Vec::new(),
+            nvcc_flags: Vec::new(),
+            cache: None,
+        }
+    }
+
     /// The configuration for a provisioned toolchain, with the build folder, the store and the
     /// torch SDK, all as the build calls them.
     pub fn new(
@@ -156,28 +194,18 @@ impl Config {
             cuda: toolchain.cuda.clone(),
             cuda_include: toolchain.cuda_include.clone(),
             ninja: toolchain.ninja.clone(),
-            rustc: toolchain.rust.as_ref().map(|rust| rust.rustc()),
+            rust: toolchain.rust.as_ref().map(|tools| Rust::of(tools, store)),
             cmake: None,
         };
+        let (triple, sms) = (toolchain.target.arch.gnu_triple(), toolchain.target.sm.clone());
         Self {
-            socket: None,
-            build: build.to_owned(),
-            store: store.to_owned(),
-            triple: toolchain.target.arch.gnu_triple().to_owned(),
-            tools,
             sysroot: Some(toolchain.sysroot.clone()),
             binutils: Some(toolchain.binutils.clone()),
-            sms: toolchain.target.sm.clone(),
             jobs,
-            keep_going: false,
             prefix_map: prefix_map(toolchain, build, store, &torch.root),
-            targets: Selection::default(),
-            entries: BTreeMap::new(),
-            compile_flags: Vec::new(),
             link_flags: link_flags(&toolchain.cuda),
-            nvcc_flags: Vec::new(),
-            cache: None,
             torch: Some(torch),
+            ..Self::plain(tools, triple, sms, build, store)
         }
     }
 
@@ -186,9 +214,14 @@ impl Config {
         self.tools.cuda.join("bin/nvcc")
     }
 
+    /// Paths and what stands for them, Rust's too, the most special first.
+    pub(super) fn names(&self) -> impl DoubleEndedIterator<Item = &(PathBuf, PathBuf)> {
+        self.tools.rust.iter().map(|rust| &rust.named).chain(&self.prefix_map)
+    }
+
     /// Text with this machine's folders replaced by their canonical names.
     pub fn canonical(&self, text: &str) -> String {
-        self.prefix_map.iter().fold(text.to_owned(), |text, (real, canonical)| {
+        self.names().fold(text.to_owned(), |text, (real, canonical)| {
             match (real.to_str(), canonical.to_str()) {
                 (Some(real), Some(canonical)) if real != canonical => text.replace(real, canonical),
                 _ => text,
@@ -201,25 +234,15 @@ impl Config {
     pub fn prefix_map_flags(&self) -> Vec<String> {
         let differing = self.prefix_map.iter().rev().filter(|(real, canonical)| real != canonical);
         differing
-            .filter(|(_, canonical)| !is_rust(canonical))
             .map(|(real, canonical)| {
                 format!("-ffile-prefix-map={}={}", real.display(), canonical.display())
             })
             .collect()
     }
 
-    /// The same as all tools but rustc have it: where a package has crates beside its other code,
-    /// that is compiled no differently.
-    pub fn without_rust(&self) -> Self {
-        let mut config = self.clone();
-        config.tools.rustc = None;
-        config.prefix_map.retain(|(_, canonical)| !is_rust(canonical));
-        config
-    }
-
     /// Whether a path lies in a folder of the build's, and so does not exist on a target.
     pub fn is_local(&self, path: &Path) -> bool {
-        let mapped = self.prefix_map.iter().map(|(real, _)| real);
+        let mapped = self.names().map(|(real, _)| real);
         mapped.chain([&self.build, &self.store]).any(|folder| path.starts_with(folder))
     }
 
@@ -249,7 +272,10 @@ pub(super) mod tests {
                 cuda: "/real/store/cuda".into(),
                 cuda_include: vec!["/real/store/cudnn/include".into()],
                 ninja: "/real/store/ninja".into(),
-                rustc: Some("/real/store/rust/bin/rustc".into()),
+                rust: Some(Rust {
+                    rustc: "/crosswheel/rust/bin/rustc".into(),
+                    named: (CANONICAL_RUST.into(), CANONICAL_RUST.into()),
+                }),
                 cmake: None,
             },
             sysroot: Some("/real/store/sysroot".into()),
@@ -286,14 +312,23 @@ pub(super) mod tests {
 
     #[test]
     fn other_compilers_know_nothing_of_rust() {
-        let plain = Config { tools: Tools { rustc: None, ..config().tools }, ..config() };
-        let mut with_crates = config();
-        let component =
-            ("/real/store/components/rust-1".into(), "/crosswheel/store/components/rust".into());
-        let machine = ("/opt/rust".into(), CANONICAL_RUST.into());
-        with_crates.prefix_map.splice(1..1, [component, machine]);
-        assert_eq!(with_crates.without_rust(), plain);
-        assert_eq!(with_crates.prefix_map_flags(), plain.prefix_map_flags());
-        assert_eq!(with_crates.canonical("/opt/rust/lib"), "/crosswheel/rust/lib");
+        let plain = config();
+        let mut elsewhere = config();
+        let named = ("/opt/rust".into(), CANONICAL_RUST.into());
+        elsewhere.tools.rust = Some(Rust { rustc: "/opt/rust/bin/rustc".into(), named });
+        assert_eq!(elsewhere.prefix_map_flags(), plain.prefix_map_flags());
+        assert_eq!(elsewhere.canonical("/opt/rust/lib"), "/crosswheel/rust/lib");
+    }
+
+    #[test]
+    fn a_component_is_called_by_its_name_alone() {
+        let store = Path::new("/real/store");
+        let tools = |root: &str| RustTools { root: root.into(), version: String::new() };
+        let named = |root| Rust::of(&tools(root), store).named.1;
+        assert_eq!(
+            named("/real/store/components/rust-1/usr"),
+            Path::new("/crosswheel/store/components/rust")
+        );
+        assert_eq!(named("/opt/rust"), Path::new("/crosswheel/rust"));
     }
 }

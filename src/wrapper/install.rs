@@ -85,7 +85,7 @@ pub fn install(
     names.extend(config.tools.cmake.as_ref().map(|_| "cmake".to_owned()));
     names.push(format!("{NESTED}/{triple}-g++"));
     names.push(format!("{CUDA}/bin/nvcc"));
-    if config.tools.rustc.is_some() {
+    if config.tools.rust.is_some() {
         names.push("rustc".to_owned());
         names.push(format!("{NESTED}/{triple}-gcc"));
     }

@@ -31,11 +31,11 @@ pub(super) fn run(
     args: Vec<OsString>,
     environment: &Environment,
 ) -> Result<u8, WrapperError> {
-    let Some(rustc) = &config.tools.rustc else {
+    let Some(rust) = &config.tools.rust else {
         let source = std::io::ErrorKind::NotFound.into();
         return Err(WrapperError::Start { tool: "rustc".into(), source });
     };
-    call(config, rustc, folder, args, environment).run(config, environment)
+    call(config, &rust.rustc, folder, args, environment).run(config, environment)
 }
 
 /// A command line, understood as far as needed.
@@ -94,7 +94,7 @@ fn call<'a>(
         // GCC's own libstdc++ needs a newer glibc than the sysroot's.
         args.push("-Clink-arg=-Wl,--allow-shlib-undefined".into());
     }
-    let differing = config.prefix_map.iter().rev().filter(|(real, canonical)| real != canonical);
+    let differing = config.names().rev().filter(|(real, canonical)| real != canonical);
     args.extend(differing.map(|(real, canonical)| {
         format!("--remap-path-prefix={}={}", real.display(), canonical.display()).into()
     }));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crosswheel::actions::{Action, CostBook, Server, ServerOptions};
 use crosswheel::report::Silent;
 use crosswheel::target::Sm;
-use crosswheel::wrapper::{self, Config, Selection, Toolkit, Tools};
+use crosswheel::wrapper::{self, Config, Toolkit, Tools};
 
 /// What the wrappers stand before, and how much of it runs at once.
 pub(super) struct Bare<'a> {
@@ -18,8 +18,8 @@ pub(super) struct Bare<'a> {
     pub(super) costs: &'a Path,
 }
 
-/// Where a build finds the wrappers.
-pub(super) struct Wrapped {
+/// What a build calls.
+pub(super) struct Programs {
     pub(super) ninja: PathBuf,
     pub(super) compiler: PathBuf,
 }
@@ -30,7 +30,7 @@ impl Bare<'_> {
     pub(super) fn run<T>(
         &self,
         folder: &Path,
-        build: impl FnOnce(&Wrapped) -> anyhow::Result<T>,
+        build: impl FnOnce(&Programs) -> anyhow::Result<T>,
     ) -> anyhow::Result<(T, Vec<Action>)> {
         fs_err::create_dir_all(folder)?;
         let config = self.config(folder);
@@ -52,38 +52,25 @@ impl Bare<'_> {
             cache: None,
         };
         let server = Server::start(options).map_err(crosswheel::Error::from)?;
-        let built = build(&Wrapped { ninja: tools.join("ninja"), compiler: tools.join("cc") })?;
+        let built = build(&Programs { ninja: tools.join("ninja"), compiler: tools.join("cc") })?;
         Ok((built, server.finish().actions))
     }
 
     fn config(&self, folder: &Path) -> Config {
+        let tools = Tools {
+            cc: self.compiler.to_owned(),
+            cxx: self.compiler.to_owned(),
+            cuda: folder.join("cuda"),
+            cuda_include: Vec::new(),
+            rust: None,
+            ninja: self.ninja.to_owned(),
+            cmake: None,
+        };
+        let store = folder.join("store");
         Config {
             socket: Some(socket(folder)),
-            build: folder.to_owned(),
-            store: folder.join("store"),
-            triple: "aarch64-linux-gnu".to_owned(),
-            tools: Tools {
-                cc: self.compiler.to_owned(),
-                cxx: self.compiler.to_owned(),
-                cuda: folder.join("cuda"),
-                cuda_include: Vec::new(),
-                rustc: None,
-                ninja: self.ninja.to_owned(),
-                cmake: None,
-            },
-            sysroot: None,
-            binutils: None,
-            torch: None,
-            sms: vec![Sm(110)],
             jobs: self.jobs,
-            keep_going: false,
-            prefix_map: vec![(folder.to_owned(), wrapper::CANONICAL_BUILD.into())],
-            targets: Selection::default(),
-            entries: Default::default(),
-            compile_flags: Vec::new(),
-            link_flags: Vec::new(),
-            nvcc_flags: Vec::new(),
-            cache: None,
+            ..Config::plain(tools, "aarch64-linux-gnu", vec![Sm(110)], folder, &store)
         }
     }
 }

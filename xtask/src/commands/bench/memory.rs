@@ -1,7 +1,7 @@
 //! `bench memory`: a set of files of which not as many fit into memory as there are processors.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use crosswheel::actions::{CostBook, milliseconds};
@@ -10,7 +10,7 @@ use crosswheel::toolchain::Toolchain;
 use serde::Serialize;
 
 use super::super::common::{Format, Session, SessionArgs, print_json};
-use super::bare::{Bare, PACKAGE};
+use super::bare::{Bare, PACKAGE, Programs};
 use super::{seconds, toolchain};
 
 /// Compiles C++ files, some of which take gigabytes: by ninja alone with each number of jobs, and
@@ -80,17 +80,16 @@ impl Memory {
         let toolchain = toolchain(&session)?;
         let folder = tempfile::tempdir()?;
         let mut builds = Vec::new();
+        let programs = Programs { ninja: toolchain.ninja.clone(), compiler: toolchain.cxx.clone() };
         for jobs in 1..=self.jobs {
             let place = folder.path().join(format!("ninja-{jobs}"));
-            let before = kills()?;
-            let wall = self.build(&place, &toolchain, &toolchain.ninja, &toolchain.cxx, jobs)?;
-            let (name, kills) = (format!("ninja -j{jobs}"), kills()? - before);
-            builds.push(Row { name, wall_ms: wall, kills, peak_memory: None });
+            let row = self.build(&place, &toolchain, &programs, jobs)?;
+            builds.push(Row { name: format!("ninja -j{jobs}"), ..row });
         }
         let costs = folder.path().join("costs.json");
         for name in ["first", "again"] {
-            let place = folder.path().join(name);
-            builds.push(self.wrapped(format!("crosswheel, {name}"), &place, &toolchain, &costs)?);
+            let row = self.wrapped(&folder.path().join(name), &toolchain, &costs)?;
+            builds.push(Row { name: format!("crosswheel, {name}"), ..row });
         }
         let output = Output { large: self.large, small: self.small, builds };
         match self.format {
@@ -100,44 +99,35 @@ impl Memory {
         Ok(crate::exit_codes::SUCCESS)
     }
 
-    fn wrapped(
-        &self,
-        name: String,
-        place: &Path,
-        toolchain: &Toolchain,
-        costs: &Path,
-    ) -> anyhow::Result<Row> {
+    /// One build through crosswheel, which keeps what compilers took.
+    fn wrapped(&self, place: &Path, toolchain: &Toolchain, costs: &Path) -> anyhow::Result<Row> {
         let (ninja, compiler) = (&*toolchain.ninja, &*toolchain.cxx);
         let bare = Bare { ninja, compiler, jobs: self.jobs, costs };
-        let before = kills()?;
-        let (wall, actions) = bare.run(place, |wrapped| {
-            self.build(place, toolchain, &wrapped.ninja, &wrapped.compiler, self.jobs)
-        })?;
-        let kills = kills()? - before;
+        let (row, actions) =
+            bare.run(place, |wrapped| self.build(place, toolchain, wrapped, self.jobs))?;
         let mut book = CostBook::load(costs);
         for action in &actions {
             book.record(PACKAGE, action);
         }
         book.save()?;
         let peak_memory = actions.iter().map(|action| action.peak_memory).max();
-        Ok(Row { name, wall_ms: wall, kills, peak_memory })
+        Ok(Row { peak_memory, ..row })
     }
 
-    /// One build in a new folder; how long it took, where it did not fail.
+    /// One build in a new folder, which has no name yet.
     fn build(
         &self,
         folder: &Path,
         toolchain: &Toolchain,
-        ninja: &Path,
-        compiler: &Path,
+        programs: &Programs,
         jobs: usize,
-    ) -> anyhow::Result<Option<u64>> {
+    ) -> anyhow::Result<Row> {
         let (before, log) = (kills()?, folder.join("ninja.log"));
         fs_err::create_dir_all(folder)?;
         fs_err::write(folder.join("file.cpp"), SOURCE)?;
         let mut rules = format!(
             "rule cxx\n  command = {} -B{}/ -c file.cpp -o $out -DCOUNT=$count\n",
-            compiler.display(),
+            programs.compiler.display(),
             toolchain.binutils.display()
         );
         let small = (self.classes / LARGE_TO_SMALL).max(1);
@@ -148,23 +138,25 @@ impl Memory {
             }
         }
         fs_err::write(folder.join("build.ninja"), rules)?;
-        let finished = Command::new(ninja, folder)
+        let finished = Command::new(&programs.ninja, folder)
             .arg(format!("-j{jobs}"))
             .variable("PATH", "/usr/bin:/bin")
             .log(&log)
             .run(&Interrupt::new())
             .map_err(crosswheel::Error::from)?;
-        if !finished.status.success() && kills()? == before {
+        let kills = kills()? - before;
+        let wall_ms = finished.status.success().then(|| milliseconds(finished.wall));
+        if wall_ms.is_none() && kills == 0 {
             anyhow::bail!("a compiler failed:\n{}", fs_err::read_to_string(log)?);
         }
-        Ok(finished.status.success().then(|| milliseconds(finished.wall)))
+        Ok(Row { name: String::new(), wall_ms, kills, peak_memory: None })
     }
 }
 
 /// How many processes the kernel has killed for memory since it runs, in control groups too
 /// (`/proc/vmstat`).
 fn kills() -> anyhow::Result<u64> {
-    let text = fs_err::read_to_string(PathBuf::from("/proc/vmstat"))?;
+    let text = fs_err::read_to_string("/proc/vmstat")?;
     let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     Ok(line.map(str::parse).transpose()?.unwrap_or(0))
 }
