@@ -102,9 +102,7 @@ pub fn build(context: &Context, locked: Locked, out: &Path, outputs: &Outputs) -
     context.interrupt.check()?;
     outputs.claim(&packaged.name.to_string(), &built.locked)?;
     let product = hand_over(&built, &packaged, report, out, begun.elapsed())?;
-    if product.ran > 0 {
-        limit_cache(context);
-    }
+    limit_cache(context);
     Ok(product)
 }
 
