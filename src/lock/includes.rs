@@ -38,8 +38,11 @@ const CMAKE: &str = "CMakeLists.txt";
 /// Whether compilers alone read a file: nothing of it decides what a build requires, but for the
 /// headers that it includes.
 pub(super) fn is_for_compilers(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    SOURCES.contains(&extension)
+    SOURCES.contains(&extension(path))
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
 }
 
 /// The largest file that is read, in bytes: beyond it are tables, which include nothing.
@@ -74,10 +77,11 @@ fn pattern(path: &Path) -> Option<&'static Regex> {
     });
     static WORD: LazyLock<Regex> =
         LazyLock::new(|| constant(r"([A-Za-z0-9_][\w/+-]*\.h(?:pp)?)\b"));
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if SOURCES.contains(&extension) {
+    if is_for_compilers(path) {
         Some(&INCLUDE)
-    } else if SCRIPTS.contains(&extension) || path.file_name().is_some_and(|name| name == CMAKE) {
+    } else if SCRIPTS.contains(&extension(path))
+        || path.file_name().is_some_and(|name| name == CMAKE)
+    {
         Some(&WORD)
     } else {
         None

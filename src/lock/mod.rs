@@ -211,13 +211,13 @@ fn package(
         Some(locked) => locked.source,
         None => known_or_looked_up(context, &resolved.request)?,
     };
-    let earlier = locks.of_earlier_states(&resolved.request)?;
-    if let Some(kept) = with_other_sources(context, resolved, &locks, &source)? {
+    let scripts = source::scripts(&source)?;
+    if let Some(kept) = with_other_sources(context, resolved, &locks, &source, scripts)? {
         locks.remember(kept.0.clone())?;
         return Ok(kept);
     }
     let mut known = None;
-    for before in earlier {
+    for before in locks.of_earlier_states(&resolved.request)? {
         let recipe = find_recipe(context, resolved, &before.identity)?;
         if recipe.requirements_digest() == before.recipe {
             known = before.rust;
@@ -225,6 +225,7 @@ fn package(
         }
     }
     let (locked, recipe, patches) = look_up(context, resolved, torch, source, known.as_ref())?;
+    let locked = PackageLock { scripts, ..locked };
     locks.remember(locked.clone())?;
     Ok((locked, recipe, patches))
 }
@@ -252,8 +253,9 @@ fn with_other_sources(
     resolved: &Resolved,
     locks: &PackageLocks,
     source: &Source,
+    scripts: Option<Sha256>,
 ) -> Result<Option<(PackageLock, Recipe, Vec<Patch>)>> {
-    let (Source::Folder { path, .. }, Some(scripts)) = (source, source::scripts(source)?) else {
+    let (Source::Folder { path, .. }, Some(scripts)) = (source, scripts) else {
         return Ok(None);
     };
     let (request, source) = (resolved.request.to_string(), source.clone());
@@ -347,7 +349,7 @@ fn look_up(
         patches: series::digest_of(&patches),
         tree: trees(context, &recipe, &identity, &[])?,
         identity,
-        scripts: source::scripts(&source)?,
+        scripts: None,
         source,
         cuda: Some(cuda),
         requirement: wheels,
