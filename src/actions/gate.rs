@@ -136,8 +136,8 @@ impl Gate {
         loop {
             let own = state.outstanding(&self.usage);
             let free = free.saturating_sub(others.outstanding.saturating_add(own));
-            let (others, theirs) = (others.running, others.asked);
-            let machine = Machine { others, theirs, free, pressed };
+            let theirs = others.asked;
+            let machine = Machine { others: others.running, theirs, free, pressed };
             if state.schedule.start(self.began.elapsed(), machine).is_none() {
                 break;
             }

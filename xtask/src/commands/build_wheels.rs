@@ -158,22 +158,22 @@ impl Run<'_> {
             let mut done = BTreeMap::new();
             let mut end = Ok(());
             for (index, name, result) in results {
-                match result {
+                let error = match result {
                     Ok(result) => {
                         done.insert(index, result);
+                        continue;
                     }
                     // Of what the end itself ends, nothing has to be said.
-                    Err(_) if end.is_err() => {}
-                    Err(error) => {
-                        let is_time_up = error.class() == Class::TimeUp;
-                        end = self.take(name, error);
-                        if end.is_err() {
-                            lock(waiting).clear();
-                            // Where time is up, what runs may end.
-                            if !is_time_up {
-                                interrupt.raise();
-                            }
-                        }
+                    Err(_) if end.is_err() => continue,
+                    Err(error) => error,
+                };
+                // Where time is up, what runs may end.
+                let stops = error.class() != Class::TimeUp;
+                end = self.take(name, error);
+                if end.is_err() {
+                    lock(waiting).clear();
+                    if stops {
+                        interrupt.raise();
                     }
                 }
             }
