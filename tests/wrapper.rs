@@ -11,7 +11,7 @@ use crosswheel::actions::{Action, CostBook, Kind, Server, ServerOptions};
 use crosswheel::exec::{Command, Finished, Interrupt, Isolation, Sandbox};
 use crosswheel::report::{Event, Reporter};
 use crosswheel::target::Sm;
-use crosswheel::wrapper::{self, Config, Selection, Toolkit, Tools};
+use crosswheel::wrapper::{self, Config, Toolkit, Tools};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::sys::stat::Mode;
 
