@@ -21,6 +21,7 @@ mod prove;
 mod python;
 mod registry;
 mod releases;
+mod relocation;
 mod requests;
 mod rust;
 mod schemas;

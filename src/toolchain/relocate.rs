@@ -4,14 +4,16 @@
 //! machine's configuration. Given the interpreter and a `DT_RPATH` of the `runtime` component, it
 //! runs the same on every machine, whatever its C library. `DT_RPATH` and not `DT_RUNPATH`,
 //! because it also holds for what the libraries themselves need and what a program loads later
-//! (ld.so(8)): so libraries need no change.
+//! (ld.so(8)). It holds for no library that has a `DT_RUNPATH` of its own, which is taken away:
+//! else what that library needs would be the machine's, or missing.
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, ReadCache, elf};
 use walkdir::WalkDir;
 
@@ -36,14 +38,20 @@ impl Relocation {
             Arch::Aarch64 => "ld-linux-aarch64.so.1",
             Arch::X86_64 => "ld-linux-x86-64.so.2",
         };
-        self.libraries(&self.runtime).join(name)
+        self.libraries().join(name)
     }
 
-    /// Changes every dynamic executable below `root`, a component that will end up in `destination`.
+    /// Changes every dynamic executable below `root`, a component that will end up in
+    /// `destination`, and every library that has a run path of its own.
     ///
     /// Files are handed to patchelf many at a time, to as many processes as there are cores.
     pub fn apply(&self, root: &Path, destination: &Path) -> Result<(), ToolchainError> {
-        let executables = self.dynamic_executables(root)?;
+        let Found { executables, libraries } = self.find(root)?;
+        if !libraries.is_empty() {
+            let args =
+                ["--remove-rpath".into()].into_iter().chain(libraries.into_iter().map(Into::into));
+            run_tool(&self.patchelf, args.collect())?;
+        }
         if executables.is_empty() {
             return Ok(());
         }
@@ -69,56 +77,86 @@ impl Relocation {
 
     /// The runtime's libraries, then the component's own.
     fn rpath(&self, root: &Path, destination: &Path) -> String {
-        let mut folders = vec![self.libraries(&self.runtime)];
-        if self.libraries(root).is_dir() {
-            folders.push(self.libraries(destination));
-        }
-        let folders: Vec<_> = folders.iter().map(|folder| folder.to_string_lossy()).collect();
-        folders.join(":")
+        let own = ["usr/lib", "lib"].map(|folder| Path::new(folder).join(self.build.gnu_triple()));
+        let own = own.iter().filter(|folder| root.join(folder).is_dir());
+        let folders = iter::once(self.libraries()).chain(own.map(|own| destination.join(own)));
+        folders.map(|folder| folder.to_string_lossy().into_owned()).collect::<Vec<_>>().join(":")
     }
 
-    fn libraries(&self, root: &Path) -> PathBuf {
-        root.join("usr/lib").join(self.build.gnu_triple())
+    /// The runtime's libraries.
+    fn libraries(&self) -> PathBuf {
+        self.runtime.join("usr/lib").join(self.build.gnu_triple())
     }
 
-    /// Files with an interpreter, for the build platform's machine.
-    fn dynamic_executables(&self, root: &Path) -> Result<Vec<PathBuf>, ToolchainError> {
-        let mut found = Vec::new();
+    /// What is to be changed of the files for the build platform's machine.
+    fn find(&self, root: &Path) -> Result<Found, ToolchainError> {
+        let mut found = Found::default();
         for entry in WalkDir::new(root).sort_by_file_name() {
             let entry = entry.map_err(std::io::Error::from)?;
-            if entry.file_type().is_file() && self.has_interpreter(entry.path())? {
-                found.push(entry.into_path());
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            match self.linking(entry.path())? {
+                Some(Linking { has_interpreter: true, .. }) => {
+                    found.executables.push(entry.into_path());
+                }
+                Some(Linking { has_run_path: true, .. }) => found.libraries.push(entry.into_path()),
+                _ => {}
             }
         }
         Ok(found)
     }
 
-    fn has_interpreter(&self, path: &Path) -> Result<bool, ToolchainError> {
+    /// How a file is linked, where it is an ELF file for the build platform's machine.
+    fn linking(&self, path: &Path) -> Result<Option<Linking>, ToolchainError> {
         let mut file = fs_err::File::open(path)?;
         let mut ident = [0; 20];
         if file.read(&mut ident)? < ident.len()
             || ident[..4] != elf::ELFMAG
             || ident[4] != elf::ELFCLASS64.0
         {
-            return Ok(false);
+            return Ok(None);
         }
         // e_machine follows e_ident and e_type (gABI, ELF header).
         if u16::from_le_bytes([ident[18], ident[19]]) != self.build.elf_machine() {
-            return Ok(false);
+            return Ok(None);
         }
         let invalid = |source| ToolchainError::Elf { path: path.to_owned(), source };
         let cache = ReadCache::new(file);
         let elf = ElfFile64::<Endianness, _>::parse(&cache).map_err(invalid)?;
-        let headers = elf.elf_header().program_headers(elf.endian(), &cache).map_err(invalid)?;
-        Ok(headers.iter().any(|header| header.p_type(elf.endian()) == elf::PT_INTERP))
+        let endian = elf.endian();
+        let headers = elf.elf_header().program_headers(endian, &cache).map_err(invalid)?;
+        let mut linking = Linking::default();
+        for header in headers {
+            linking.has_interpreter |= header.p_type(endian) == elf::PT_INTERP;
+            let entries = header.dynamic(endian, &cache).map_err(invalid)?.unwrap_or_default();
+            linking.has_run_path |=
+                entries.iter().any(|entry| entry.tag(endian) == elf::DT_RUNPATH);
+        }
+        Ok(Some(linking))
     }
+}
+
+/// The files of a component that are to be changed.
+#[derive(Default)]
+struct Found {
+    /// Those with an interpreter.
+    executables: Vec<PathBuf>,
+    /// Those without, but with a `DT_RUNPATH`.
+    libraries: Vec<PathBuf>,
+}
+
+#[derive(Default)]
+struct Linking {
+    has_interpreter: bool,
+    has_run_path: bool,
 }
 
 /// Runs one of the toolchain's own tools on the files of a component.
 pub(super) fn run_tool(tool: &Path, args: Vec<OsString>) -> Result<(), ToolchainError> {
     let failed = |source| ToolchainError::Tool { tool: tool.to_owned(), source };
     let output = duct::cmd(tool, args)
-        .full_env(std::iter::empty::<(OsString, OsString)>())
+        .full_env(iter::empty::<(OsString, OsString)>())
         .stdin_null()
         .stdout_null()
         .stderr_capture()
