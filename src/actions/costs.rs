@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionsError, Kind, Planned};
 use crate::atomic;
+use crate::cache::Saved;
 
 /// What one action took when it last succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,14 +78,23 @@ impl CostBook {
         Self { path: path.to_owned(), known: read(path).unwrap_or_default(), fresh: Costs::new() }
     }
 
-    /// Remembers an action of a package, where it ran and succeeded.
+    /// Remembers an action of a package, where it succeeded. One whose results the object cache had
+    /// did not run here: what it cost where it ran counts until it does.
     pub fn record(&mut self, package: &str, action: &Action) {
-        if action.exit != 0 || action.restored.is_some() {
-            return;
+        let Action { kind, exit, wall_ms, cpu_ms, peak_memory, restored, .. } = *action;
+        let kind = Some(kind);
+        let cost = match restored {
+            None => Cost { kind, wall_ms, cpu_ms, peak_memory },
+            Some(Saved { wall_ms, cpu_ms, peak_memory }) => {
+                if peak_memory == 0 || self.estimate(package, &action.label).is_some() {
+                    return;
+                }
+                Cost { kind, wall_ms, cpu_ms, peak_memory }
+            }
+        };
+        if exit == 0 {
+            self.add(package, &action.label, cost);
         }
-        let Action { kind, wall_ms, cpu_ms, peak_memory, .. } = *action;
-        let cost = Cost { kind: Some(kind), wall_ms, cpu_ms, peak_memory };
-        self.add(package, &action.label, cost);
     }
 
     /// Remembers all that another store's book holds, and says how much that is; `None` where the
@@ -240,12 +250,20 @@ mod tests {
         first.record("p", &action("a.o", 10, 0));
         second.record("p", &action("b.o", 20, 0));
         second.record("p", &action("failed.o", 20, 1));
+        let saved = |wall_ms, peak_memory| Saved { wall_ms, cpu_ms: 7, peak_memory };
+        let restored = |label, saved| Action { restored: Some(saved), ..action(label, 1, 0) };
+        second.record("p", &restored("b.o", saved(90, 9 << 30)));
+        second.record("p", &restored("elsewhere.o", saved(90, 9 << 30)));
+        second.record("p", &restored("unmeasured.o", saved(90, 0)));
         first.save().unwrap();
         second.save().unwrap();
         let book = CostBook::load(&path);
         assert_eq!(book.estimate("p", "a.o").unwrap().wall_ms, 10);
         assert_eq!(book.estimate("p", "b.o").unwrap().wall_ms, 20);
         assert_eq!(book.estimate("p", "failed.o"), None);
+        let elsewhere = book.estimate("p", "elsewhere.o").unwrap();
+        assert_eq!((elsewhere.wall_ms, elsewhere.peak_memory), (90, 9 << 30));
+        assert_eq!(book.estimate("p", "unmeasured.o"), None);
         assert_eq!(book.estimate("q", "a.o"), None);
     }
 

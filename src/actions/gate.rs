@@ -3,7 +3,7 @@
 //! What each build runs stands in a file of the store's folder `running`, which it holds locked as
 //! long as it lives: the file of one that was killed counts no more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,9 @@ use crate::sync;
 
 /// How often a build that waits looks what others have left.
 const POLL: Duration = Duration::from_millis(250);
+
+/// What one compiler may take more until memory is looked at again.
+const GROWTH: u64 = 128 << 20;
 
 /// How long a build tool may take until it starts what follows from an action that has ended: before,
 /// it is not known that all that is left would end too late.
@@ -61,6 +64,8 @@ struct State {
     schedule: Schedule,
     /// The processes of the actions, by identifier.
     processes: BTreeMap<u64, i32>,
+    /// Those of them that were stopped to make room.
+    relieved: BTreeSet<u64>,
     next: u64,
     /// When something last asked or ended, since the gate began.
     stirred: Duration,
@@ -80,10 +85,11 @@ impl Gate {
         folder: Option<&Path>,
         usage: Usage,
     ) -> Self {
-        let (processes, next, stirred) = Default::default();
+        let (processes, relieved, next, stirred) = Default::default();
         let began = Instant::now();
         let until = until.map(|until| until.saturating_duration_since(began));
-        let state = State { schedule: Schedule::new(jobs, limit, until), processes, next, stirred };
+        let schedule = Schedule::new(jobs, limit, until);
+        let state = State { schedule, processes, relieved, next, stirred };
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -164,6 +170,30 @@ impl Gate {
             self.tell(&state);
         }
     }
+
+    /// What is to be stopped before the kernel, for want of memory, kills whatever it likes: of
+    /// the actions that took more than they had asked for, the youngest, and never a build's
+    /// oldest. Returns the process above its processes.
+    pub(super) fn relieve(&self) -> Option<i32> {
+        let mut state = sync::lock(&self.state);
+        let schedule = &state.schedule;
+        let running = || state.processes.iter().filter(|(id, _)| schedule.is_running(**id));
+        let taken: u64 = running().map(|(_, process)| self.usage.now(*process)).sum();
+        let free = self.kernel.free().min(schedule.limit().saturating_sub(taken));
+        if free >= schedule.running() as u64 * GROWTH {
+            return None;
+        }
+        // One at a time: what it takes is free when it has ended.
+        if state.relieved.iter().any(|id| schedule.is_running(*id)) {
+            return None;
+        }
+        let outgrown =
+            |(id, process): &(&u64, &i32)| self.usage.now(**process) > schedule.asked(**id);
+        let (id, process) = running().skip(1).filter(outgrown).last()?;
+        let (id, process) = (*id, *process);
+        state.relieved.insert(id);
+        Some(process)
+    }
 }
 
 impl State {
@@ -180,12 +210,20 @@ impl State {
     }
 }
 
+impl Leave<'_> {
+    /// Whether its action was stopped by [`Gate::relieve`].
+    pub(super) fn is_relieved(&self) -> bool {
+        sync::lock(&self.gate.state).relieved.contains(&self.id)
+    }
+}
+
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
         let mut state = sync::lock(&self.gate.state);
         state.stirred = self.gate.began.elapsed();
         state.schedule.end(self.id);
         state.processes.remove(&self.id);
+        state.relieved.remove(&self.id);
         if let Some(board) = self.gate.board.as_ref().filter(|_| state.schedule.running() == 0) {
             board.tell(Share::default());
         }
@@ -280,6 +318,40 @@ mod tests {
         assert!(second.start_some(&mut state));
         drop(state);
         drop(two);
+    }
+
+    #[test]
+    fn what_took_more_than_it_asked_for_makes_room_for_the_oldest() {
+        const MIB: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let free = |mib: u64| {
+            let text = format!("MemAvailable: {} kB\n", mib * 1024);
+            fs_err::create_dir_all(folder.path().join("proc")).unwrap();
+            fs_err::write(folder.path().join("proc/meminfo"), text).unwrap();
+        };
+        free(9000);
+        let usage = Usage::default();
+        let gate = Gate {
+            kernel: Kernel::below(folder.path()),
+            ..Gate::new(4, None, None, None, usage.clone())
+        };
+        let leaves: Vec<_> = (1..=4).map(|process| gate.enter(ask(), process).unwrap()).collect();
+        let take = |taken: [u64; 4]| {
+            (1..).zip(taken).for_each(|(process, mib)| usage.set(process, mib * MIB));
+        };
+        take([900, 900, 900, 1]);
+        assert_eq!(gate.relieve(), None);
+        free(500);
+        take([900, 0, 0, 1]);
+        assert_eq!(gate.relieve(), None);
+        take([900, 900, 900, 1]);
+        assert_eq!(gate.relieve(), Some(3));
+        assert_eq!(gate.relieve(), None);
+        let relieved: Vec<_> = leaves.iter().map(Leave::is_relieved).collect();
+        assert_eq!(relieved, [false, false, true, false]);
+        let mut leaves = leaves;
+        drop(leaves.remove(2));
+        assert_eq!(gate.relieve(), Some(2));
     }
 
     #[test]

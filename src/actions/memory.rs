@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::exec::tree::ProcessTree;
 use crate::sync::lock;
 
-/// The time between two samples, at least.
+/// The time between two samples, at least, and between two looks at what is free.
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Walking the page tables of a process of many gigabytes takes the kernel tens of milliseconds:
 /// sampling slows down so far that it costs at most one part in this many of one processor.
@@ -31,6 +31,12 @@ impl Usage {
         lock(&self.0)
     }
 
+    /// Takes something for a sample.
+    #[cfg(test)]
+    pub(super) fn set(&self, pid: i32, now: u64) {
+        self.lock().insert(pid, Taken { now, peak: now });
+    }
+
     /// At the last sample.
     pub(super) fn now(&self, pid: i32) -> u64 {
         self.lock().get(&pid).map_or(0, |taken| taken.now)
@@ -47,17 +53,19 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// `sampled` is called after each sample.
-    pub(super) fn start(usage: Usage, sampled: impl Fn() + Send + 'static) -> Self {
+    /// `watch` is called all the time, more often than samples may be taken.
+    pub(super) fn start(usage: Usage, watch: impl Fn() + Send + 'static) -> Self {
         let (stop, stopped) = channel();
         let shared = usage.clone();
         let thread = thread::spawn(move || {
-            let mut pause = INTERVAL;
-            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                let begun = Instant::now();
-                sample(&shared);
-                sampled();
-                pause = INTERVAL.max(begun.elapsed() * THRIFT);
+            let mut due = Instant::now();
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                if Instant::now() >= due {
+                    let begun = Instant::now();
+                    sample(&shared);
+                    due = Instant::now() + begun.elapsed() * THRIFT;
+                }
+                watch();
             }
         });
         Self { usage, stop: Some(stop), thread: Some(thread) }

@@ -111,6 +111,13 @@ pub struct Finish {
     pub again: bool,
 }
 
+impl Finish {
+    /// What the cache saves whoever takes the results.
+    pub(crate) fn saved(&self) -> Saved {
+        Saved { wall_ms: self.wall_ms, cpu_ms: self.cpu_ms, peak_memory: self.max_rss }
+    }
+}
+
 /// An action that the cache made needless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

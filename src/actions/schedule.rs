@@ -100,6 +100,11 @@ impl Schedule {
         self.running.remove(&id);
     }
 
+    /// Bytes for all that runs.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     pub(super) fn running(&self) -> usize {
         self.running.len()
     }

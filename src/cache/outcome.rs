@@ -15,6 +15,9 @@ pub struct Saved {
     pub wall_ms: u64,
     /// User and system time of all its processes, in milliseconds.
     pub cpu_ms: u64,
+    /// The memory that its largest process had at most, in bytes; 0 where that is not known.
+    #[serde(default)]
+    pub peak_memory: u64,
 }
 
 /// All that can be seen of an action that succeeded.
@@ -143,7 +146,7 @@ mod tests {
             stdout: b"out\n".to_vec(),
             stderr: b"a warning\n".to_vec(),
             outputs: vec![output("a.o", 0o644, &[0; 70_000]), output("a.d", 0o600, b"a.o: a.c\n")],
-            saved: Saved { wall_ms: 2000, cpu_ms: 1500 },
+            saved: Saved { wall_ms: 2000, cpu_ms: 1500, peak_memory: 1 << 30 },
         }
     }
 

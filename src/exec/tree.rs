@@ -72,6 +72,13 @@ pub fn freeze(pid: u32) {
     }
 }
 
+/// Kills everything that is below a process now, which itself may start something else at once.
+pub(crate) fn kill_once(root: i32) {
+    for pid in ProcessTree::snapshot().descendants(root) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
 /// Kills everything below a process, again and again until nothing is left: what is started
 /// meanwhile dies in the next round. Where the process is a child subreaper, that includes what
 /// made itself a session of its own.

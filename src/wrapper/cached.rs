@@ -205,7 +205,7 @@ impl Run<'_> {
             return Finish { said: stderr.lines, ..finish };
         }
         let streams = stdout.whole.zip(stderr.whole);
-        let saved = Saved { wall_ms: finish.wall_ms, cpu_ms: finish.cpu_ms };
+        let saved = finish.saved();
         let kept = match streams {
             _ if !self.whole => Err(UNTRACED.to_owned()),
             None => Err("it prints too much".to_owned()),

@@ -272,7 +272,7 @@ pub(super) fn run(
         return Ok(code);
     }
     let cost = measure(begun.elapsed(), code);
-    let saved = Saved { wall_ms: cost.wall_ms, cpu_ms: cost.cpu_ms };
+    let saved = cost.saved();
     let (stdout, stderr) = (output.stdout, output.stderr);
     let outcome = Outcome { stdout, stderr, outputs: Vec::new(), saved };
     // What cannot be kept is made again; an object's own would do for no other.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::cache::Layers;
 use crate::cache::shared::Traffic;
-use crate::exec::Interrupt;
+use crate::exec::{Interrupt, tree};
 use crate::report::{Event, Reporter, next_id};
 use crate::sync::lock;
 use crate::wrapper::UNTRACED;
@@ -134,7 +134,12 @@ impl Server {
         let shared = Arc::new(Shared {
             sampler: Sampler::start(usage, {
                 let gate = Arc::clone(&gate);
-                move || gate.refresh()
+                move || {
+                    gate.refresh();
+                    if let Some(process) = gate.relieve() {
+                        tree::kill_once(process);
+                    }
+                }
             }),
             gate,
             keeper: Keeper::new(options.cache, Arc::clone(&options.reporter)),
@@ -326,11 +331,12 @@ fn run_action(
     }
     lock(&shared.busy).end();
     shared.idle.notify_all();
+    let relieved = leave.is_relieved();
     drop(leave);
     if let Some(mut finish) = finish {
         if again {
-            let label = &start.label;
-            let text = format!("`{label}` was killed for want of memory: it runs again, alone");
+            let (label, stopped) = (&start.label, if relieved { "stopped" } else { "killed" });
+            let text = format!("`{label}` was {stopped} for want of memory: it runs again, alone");
             shared.reporter.report(Event::Warning(text));
         }
         if let Some(kept) = finish.kept.take() {
