@@ -297,7 +297,7 @@ impl Workbench {
             until: resolved.until,
             running: Some(context.store.root().join("running")),
             reporter: Arc::clone(&context.reporter),
-            costs: CostBook::load(&context.costs()),
+            costs: CostBook::load(&context.costs()).foretold(&recipe.costs),
             package: package.to_owned(),
             cache,
         })?;

@@ -84,7 +84,8 @@ pub fn plan(context: &Context, locked: &Locked, out: &Path) -> Result<Plan> {
 /// How many actions the build has, and what those take that are not done yet.
 fn expected(context: &Context, locked: &Locked) -> Result<Option<(usize, Expected)>> {
     let (folder, jobs) = (build_folder(context, locked), locked.resolved.jobs.get());
-    let (costs, package) = (CostBook::load(&context.costs()), locked.costs_name());
+    let costs = CostBook::load(&context.costs()).foretold(&locked.recipe.costs);
+    let package = locked.costs_name();
     let plan = PlanRecord::load(&folder.plan(), locked.digest());
     let Some(actions) = plan.count() else {
         let all = costs.expect_all(&package, jobs);

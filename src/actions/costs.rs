@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionsError, Kind, Planned};
@@ -21,6 +22,17 @@ pub struct Cost {
     pub wall_ms: u64,
     /// Processor time in milliseconds.
     pub cpu_ms: u64,
+    /// Peak memory in bytes.
+    pub peak_memory: u64,
+}
+
+/// What actions take that never ran here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foretold {
+    /// A glob over their labels.
+    pub output: String,
+    /// Wall time in milliseconds.
+    pub wall_ms: u64,
     /// Peak memory in bytes.
     pub peak_memory: u64,
 }
@@ -51,6 +63,8 @@ pub struct CostBook {
     known: Costs,
     /// What [`CostBook::save`] adds to what the file holds by then.
     fresh: Costs,
+    /// What holds where nothing is known; the last that fits.
+    foretold: Vec<(GlobMatcher, Foretold)>,
 }
 
 const GIB: u64 = 1 << 30;
@@ -75,7 +89,16 @@ impl CostBook {
     /// Reads the book. One that is not there, or that another version wrote, is empty: it only
     /// serves estimates.
     pub fn load(path: &Path) -> Self {
-        Self { path: path.to_owned(), known: read(path).unwrap_or_default(), fresh: Costs::new() }
+        let (fresh, foretold) = Default::default();
+        Self { path: path.to_owned(), known: read(path).unwrap_or_default(), fresh, foretold }
+    }
+
+    /// Where nothing is known, it is as a recipe says.
+    pub fn foretold(mut self, costs: &[Foretold]) -> Self {
+        let matcher = |cost: &Foretold| Some(Glob::new(&cost.output).ok()?.compile_matcher());
+        self.foretold =
+            costs.iter().filter_map(|cost| Some((matcher(cost)?, cost.clone()))).collect();
+        self
     }
 
     /// Remembers an action of a package, where it succeeded. One whose results the object cache had
@@ -118,6 +141,16 @@ impl CostBook {
         self.known.get(package)?.get(label).copied()
     }
 
+    /// What this action is going to take: what it took last, or what a recipe says.
+    pub(super) fn foresee(&self, package: &str, label: &str) -> Option<Cost> {
+        let fits = |(output, _): &&(GlobMatcher, Foretold)| output.is_match(label);
+        self.estimate(package, label).or_else(|| {
+            let (_, Foretold { wall_ms, peak_memory, .. }) = self.foretold.iter().rfind(fits)?;
+            let (wall_ms, peak_memory) = (*wall_ms, *peak_memory);
+            Some(Cost { kind: None, wall_ms, cpu_ms: wall_ms, peak_memory })
+        })
+    }
+
     /// What this package's actions of a kind take, in the mean.
     pub(super) fn typical(&self, package: &str, kind: Kind) -> Option<Cost> {
         mean(self.known.get(package)?.values(), kind)
@@ -143,10 +176,10 @@ impl CostBook {
         let mut sum = Expected::default();
         let mut longest = 0;
         for action in actions {
-            let exact = self.estimate(package, action.label());
-            let cost = exact.unwrap_or_else(|| typical(action.kind));
+            let foreseen = self.foresee(package, action.label());
+            let cost = foreseen.unwrap_or_else(|| typical(action.kind));
             sum.actions += 1;
-            sum.known += usize::from(exact.is_some());
+            sum.known += usize::from(self.estimate(package, action.label()).is_some());
             sum.cpu_ms += cost.cpu_ms;
             sum.wall_ms += cost.wall_ms;
             sum.peak_memory = sum.peak_memory.max(cost.peak_memory);
@@ -240,6 +273,25 @@ mod tests {
             kind: *kind,
         };
         outputs.iter().map(planned).collect()
+    }
+
+    #[test]
+    fn what_a_recipe_says_holds_until_more_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |output: &str, wall_ms| Foretold {
+            output: output.to_owned(),
+            wall_ms,
+            peak_memory: wall_ms << 20,
+        };
+        let costs = [told("*.o", 5), told("big_*.o", 900)];
+        let mut book = CostBook::load(&dir.path().join("costs.json")).foretold(&costs);
+        book.record("p", &action("big_known.o", 70, 0));
+        let wall = |label| book.foresee("p", label).map(|cost| cost.wall_ms);
+        let walls = ["a.o", "big_a.o", "big_known.o", "a.so"].map(wall);
+        assert_eq!(walls, [Some(5), Some(900), Some(70), None]);
+        let outputs = [("big_a.o", Kind::Compile), ("big_known.o", Kind::Compile)];
+        let expected = book.expect("p", &planned(&outputs), 1);
+        assert_eq!((expected.known, expected.wall_ms, expected.peak_memory), (1, 970, 900 << 20));
     }
 
     #[test]

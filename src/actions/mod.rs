@@ -17,7 +17,7 @@ mod schedule;
 mod server;
 pub(crate) mod socket;
 
-pub use costs::{Cost, CostBook, Expected};
+pub use costs::{Cost, CostBook, Expected, Foretold};
 pub use failure::{Cause, Failure};
 pub use keeper::Store as CacheStore;
 pub use planned::{PlanRecord, Planned};

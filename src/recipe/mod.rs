@@ -15,6 +15,7 @@ use pep508_rs::PackageName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::actions::Foretold;
 use crate::artifact::Sha256;
 use crate::audit::Waiver;
 use crate::error::{Class, Diagnose};
@@ -56,6 +57,10 @@ pub struct Recipe {
     pub contract: Vec<String>,
     /// Violations of the audit that may pass.
     pub waivers: Vec<Waiver>,
+    /// What files take that were never compiled here. It decides when they are, and no byte of the
+    /// wheel: no record has it.
+    #[serde(skip)]
+    pub costs: Vec<Foretold>,
 }
 
 /// A source tree that a build needs beside the package's own.
@@ -324,6 +329,24 @@ environment = { B = "sbsa" }
     }
 
     #[test]
+    fn costs_are_told_and_recorded_nowhere() {
+        let cost = |output: &str, seconds: u64| {
+            format!("[[cost]]\noutput = \"{output}\"\nseconds = {seconds}\nmebibytes = 3\n")
+        };
+        let later = cost("b.o", 2).replace("[[cost", "[[target.thor.cost");
+        let patches = Patches::with("p", &(cost("*.o", 1) + &later));
+        let recipe = patches.find("p", "1", "thor").unwrap().recipe;
+        let told = |output: &str, wall_ms| Foretold {
+            output: output.to_owned(),
+            wall_ms,
+            peak_memory: 3 << 20,
+        };
+        assert_eq!(recipe.costs, [told("*.o", 1000), told("b.o", 2000)]);
+        let json = |recipe: &Recipe| serde_json::to_string(recipe).unwrap();
+        assert_eq!(json(&recipe), json(&Recipe::default()));
+    }
+
+    #[test]
     fn a_digest_is_what_it_was_before_there_were_later_keys() {
         let digest = |text: &str| {
             let patches = Patches::with("p", text);
@@ -376,6 +399,8 @@ environment = { B = "sbsa" }
             (1, "[[source]]\nname = \"../a\"\npath = \"b\"", "no name of a folder"),
             (1, "[[source]]\nname = \"a\"\npath = \"b\"\nfolder = \"../c\"", "no folder in"),
             (2, "[[waivers]]\ncode = \"no-such\"\nfile = \"*\"\nreason = \"\"", "`no-such`"),
+            (2, "[[cost]]\noutput = \"a/{b\"\nseconds = 1\nmebibytes = 1", "glob"),
+            (1, "[[cost]]\noutput = \"a\"\nseconds = 1", "missing field `mebibytes`"),
             (4, "[[waivers]]\ncode = \"ptx-only\"\nfile = \"*\"\nreason = \"\"", "a reason"),
         ] {
             let error = Patches::with("p", mistake).find("p", "1", "thor").unwrap_err();

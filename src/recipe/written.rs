@@ -9,6 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::{Origin, Recipe, SourceTree};
+use crate::actions::Foretold;
 use crate::audit::{self, Waiver};
 use crate::pins::{self, CratePin, PinRule};
 use crate::python::pep508;
@@ -31,6 +32,7 @@ pub(super) struct Written {
     crates: BTreeMap<String, CratePin>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
+    cost: Vec<WrittenCost>,
     version: Vec<VersionLayer>,
     target: BTreeMap<String, Layer>,
 }
@@ -52,6 +54,7 @@ struct Layer {
     crates: BTreeMap<String, CratePin>,
     contract: Vec<Glob>,
     waivers: Vec<WrittenWaiver>,
+    cost: Vec<WrittenCost>,
 }
 
 /// A layer for some versions. Serde cannot both flatten a layer and deny unknown keys, so the
@@ -84,6 +87,8 @@ struct VersionLayer {
     contract: Vec<Glob>,
     #[serde(default)]
     waivers: Vec<WrittenWaiver>,
+    #[serde(default)]
+    cost: Vec<WrittenCost>,
 }
 
 impl Written {
@@ -136,6 +141,7 @@ macro_rules! layer_from {
                     crates: layer.crates,
                     contract: layer.contract,
                     waivers: layer.waivers,
+                    cost: layer.cost,
                 }
             }
         }
@@ -149,7 +155,7 @@ impl Layer {
     /// Variables, and sources of one name, win over earlier ones; lists add up.
     fn lay_over(self, recipe: &mut Recipe) {
         let Self { environment, requires, cuda, config_settings, cmake, leave_out, .. } = self;
-        let Self { without_rust, source, pin, crates, contract, waivers, .. } = self;
+        let Self { without_rust, source, pin, crates, contract, waivers, cost, .. } = self;
         recipe.environment.extend(environment.into_iter().map(|(name, value)| (name.0, value)));
         recipe.requires.extend(requires.iter().map(ToString::to_string));
         recipe.cuda.extend(cuda);
@@ -165,6 +171,7 @@ impl Layer {
         recipe.crates.extend(crates);
         recipe.contract.extend(contract.into_iter().map(|glob| glob.0));
         recipe.waivers.extend(waivers.into_iter().map(Waiver::from));
+        recipe.costs.extend(cost.into_iter().map(Foretold::from));
     }
 }
 
@@ -303,6 +310,21 @@ struct WrittenWaiver {
 impl From<WrittenWaiver> for Waiver {
     fn from(WrittenWaiver { code, file, reason }: WrittenWaiver) -> Self {
         Self { code: code.0, file: file.0, reason: reason.0 }
+    }
+}
+
+/// What files take, by the names of what is made of them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenCost {
+    output: Glob,
+    seconds: u64,
+    mebibytes: u64,
+}
+
+impl From<WrittenCost> for Foretold {
+    fn from(WrittenCost { output, seconds, mebibytes }: WrittenCost) -> Self {
+        Self { output: output.0, wall_ms: seconds * 1000, peak_memory: mebibytes << 20 }
     }
 }
 

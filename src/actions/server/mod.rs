@@ -397,7 +397,7 @@ impl Shared {
 
     fn ask(&self, start: &Start) -> Ask {
         let costs = lock(&self.costs);
-        let known = costs.estimate(&self.package, &start.label);
+        let known = costs.foresee(&self.package, &start.label);
         let typical = costs.typical(&self.package, start.kind);
         Ask::of(start.kind, start.heavy, known, typical)
     }
