@@ -1,8 +1,9 @@
-//! `bench emulated`: nvcc's tools of the target's processor, under emulation.
+//! `bench emulated`: the compilers' tools of the target's processor, under emulation.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 use crosswheel::exec::Interrupt;
 use crosswheel::prove::emulate;
@@ -14,13 +15,10 @@ use super::cuda_file::CudaFile;
 use super::peers::{Compilers, command, run};
 use super::{PYTHON, Times, ratio, seconds, toolchain};
 
-/// Runs cudafe++, cicc and ptxas on one file: those that run here, and those of aarch64 by qemu, with
-/// the same words and files; compares times and what they make.
+/// Runs cudafe++, cicc, ptxas and g++'s cc1plus on one file: those that run here, and those of aarch64
+/// by qemu, with the same words and files; compares times and what they make.
 #[derive(Debug, Args)]
 pub struct Emulated {
-    /// The folder `nvidia/cu13` of the aarch64 packages of nvcc and nvvm, unpacked
-    #[arg(long, value_name = "DIR")]
-    tools: PathBuf,
     #[command(flatten)]
     file: CudaFile,
     /// How many times each runs, in turn; medians are compared
@@ -44,14 +42,19 @@ struct Phase {
     same: bool,
 }
 
-/// A command line of nvcc's, and what it writes.
-struct Step {
-    tool: &'static str,
-    words: Vec<String>,
-    outputs: Vec<PathBuf>,
+/// A command line of nvcc's.
+enum Step {
+    /// One that is measured, and what it writes.
+    Measured { tool: &'static str, words: Vec<String>, outputs: Vec<PathBuf> },
+    /// One that the next ones need.
+    Other(Vec<String>),
 }
 
 const TOOLS: [&str; 3] = ["cudafe++", "cicc", "ptxas"];
+/// The compiler behind g++.
+const CC1PLUS: &str = "cc1plus";
+/// What of nvcc's words for g++ that compiler is told.
+const FLAGS: [&str; 3] = ["-O", "-f", "-std="];
 
 impl Emulated {
     /// Runs the verb and returns the exit code.
@@ -68,34 +71,50 @@ impl Emulated {
             libraries,
             rust: None,
         };
-        let parts = context
-            .with_provisioner(|provisioner| provisioner.components(&["qemu", ROOT], &request))?;
-        let (qemu, root) = (&parts.0["qemu"].path, &parts.0[ROOT].path);
+        let names = ["qemu", ROOT, EMULATED];
+        let parts =
+            context.with_provisioner(|provisioner| provisioner.components(&names, &request))?;
+        let [qemu, root, tools] = names.map(|name| &parts.0[name].path);
         let mut emulator = vec![qemu.join("usr/bin/qemu-aarch64").display().to_string()];
-        let own = emulate(root, None);
+        let own = emulate(root, Some(&tools.join("usr/lib/aarch64-linux-gnu")));
         emulator.extend(own.iter().map(|arg| arg.to_string_lossy().into_owned()));
         let folder = tempfile::tempdir()?;
-        let here = context.environment.current_dir();
         let (_, mut words) = self.file.words(&session, &Compilers(&toolchain), folder.path())?;
         let further = ["-objtemp", "-gencode=arch=compute_110,code=sm_110", "--dryrun"];
         words.extend(further.map(str::to_owned));
         let mut phases = Vec::new();
         for step in steps(folder.path(), &toolchain.cuda, &words)? {
-            let own = cuda::tool(&toolchain.cuda, step.tool);
-            let other = cuda::tool(&here.join(&self.tools), step.tool);
-            let emulated = [&emulator[..], &[other.display().to_string()], &step.words].concat();
-            let own = [&[own.display().to_string()][..], &step.words].concat();
+            let (tool, words, outputs) = match step {
+                Step::Measured { tool, words, outputs } => (tool, words, outputs),
+                Step::Other(words) => {
+                    run(folder.path(), &words, &[])?;
+                    continue;
+                }
+            };
+            let (own, other) = match tool {
+                CC1PLUS => (
+                    PathBuf::from(capture(
+                        folder.path(),
+                        &toolchain.cxx,
+                        "-print-prog-name=cc1plus",
+                    )?),
+                    tools.join("usr/libexec/gcc/aarch64-linux-gnu/14/cc1plus"),
+                ),
+                _ => (cuda::tool(&toolchain.cuda, tool), cuda::tool(tools, tool)),
+            };
+            let emulated = [&emulator[..], &[other.display().to_string()], &words].concat();
+            let own = [&[own.display().to_string()][..], &words].concat();
             let (mut times, mut emulated_times, mut same) = (Vec::new(), Vec::new(), true);
             for _ in 0..self.runs {
                 emulated_times.push(Times::of(|| run(folder.path(), &emulated, &[]))?);
-                let made = contents(folder.path(), &step.outputs)?;
+                let made = contents(folder.path(), &outputs)?;
                 // The last, so that what follows has the files of this machine's tools.
                 times.push(Times::of(|| run(folder.path(), &own, &[]))?);
-                same &= made == contents(folder.path(), &step.outputs)?;
+                same &= made == contents(folder.path(), &outputs)?;
             }
             let (own, emulated) = (Times::median(&times), Times::median(&emulated_times));
             phases.push(Phase {
-                tool: step.tool.to_owned(),
+                tool: tool.to_owned(),
                 here_wall_ms: own.wall_ms,
                 here_cpu_ms: own.cpu_ms,
                 emulated_wall_ms: emulated.wall_ms,
@@ -111,7 +130,7 @@ impl Emulated {
     }
 }
 
-/// What nvcc would run of these tools, after the preprocessors have run.
+/// What nvcc would run, in its order, without its last, the assembler and what only tidies up.
 fn steps(folder: &Path, cuda: &Path, words: &[String]) -> anyhow::Result<Vec<Step>> {
     let said = command(folder, words).log(folder.join("dryrun")).run(&Interrupt::new());
     said.map_err(crosswheel::Error::from)?;
@@ -121,16 +140,40 @@ fn steps(folder: &Path, cuda: &Path, words: &[String]) -> anyhow::Result<Vec<Ste
         let Some(mut words) = shlex::split(line) else { continue };
         let Some(program) = words.first().cloned() else { continue };
         let name = program.rsplit('/').next().unwrap_or_default();
+        let is_compile = |word: &String| word == "-c";
         if let Some(tool) = TOOLS.into_iter().find(|tool| *tool == name) {
             words.remove(0);
-            steps.push(Step { tool, outputs: outputs(tool, &words), words });
+            steps.push(Step::Measured { tool, outputs: outputs(tool, &words), words });
+        } else if name == "fatbinary" {
+            words[0] = cuda.join("bin").join(name).display().to_string();
+            steps.push(Step::Other(words));
         } else if words.iter().any(|word| word == "-E") {
-            run(folder, &words, &[])?;
+            steps.push(Step::Other(words));
+        } else if let Some(at) = words.iter().position(is_compile) {
+            let flags = words.iter().filter(|word| FLAGS.iter().any(|flag| word.starts_with(flag)));
+            let rest = ["-quiet", "-fpreprocessed", "host.ii", "-o", "host.s"].map(str::to_owned);
+            let compile = flags.cloned().chain(rest).collect();
+            "-E".clone_into(&mut words[at]);
+            let output = words.windows(2).position(|pair| pair[0] == "-o").map(|at| at + 1);
+            "host.ii".clone_into(&mut words[output.context("g++ writes nowhere")?]);
+            steps.push(Step::Other(words));
+            let outputs = vec!["host.s".into()];
+            steps.push(Step::Measured { tool: CC1PLUS, words: compile, outputs });
         }
     }
-    anyhow::ensure!(steps.len() == TOOLS.len(), "`{}` runs other tools", cuda.display());
     Ok(steps)
 }
+
+/// What a program prints.
+fn capture(folder: &Path, program: &Path, word: &str) -> anyhow::Result<String> {
+    let log = folder.join("printed");
+    let words = [program.display().to_string(), word.to_owned()];
+    command(folder, &words).log(&log).check(&Interrupt::new()).map_err(crosswheel::Error::from)?;
+    Ok(fs_err::read_to_string(log)?.trim().to_owned())
+}
+
+/// The component with the emulated tools.
+const EMULATED: &str = "emulated-tools";
 
 /// What the emulated tools find their libraries in.
 const ROOT: &str = "target-root";
