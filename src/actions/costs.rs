@@ -259,7 +259,7 @@ mod tests {
             wall_ms,
             cpu_ms: 2 * wall_ms,
             peak_memory: wall_ms << 20,
-            memory_method: MemoryMethod::PssSampling,
+            memory_method: MemoryMethod::AnonymousSampling,
             exit,
             restored: None,
             notes: Vec::new(),

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use crate::exec::tree::ProcessTree;
 use crate::sync::lock;
 
-/// The time between two samples, at least, and between two looks at what is free.
+/// The time between two looks at what is free.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Walking the page tables of a process of many gigabytes takes the kernel tens of milliseconds:
-/// sampling slows down so far that it costs at most one part in this many of one processor.
-const THRIFT: u32 = 50;
+/// The time between two samples, at least.
+const SAMPLING: Duration = Duration::from_millis(500);
+/// On a machine with thousands of processes a sample takes long: sampling slows down so far that it
+/// costs at most one part in this many of one processor.
+const THRIFT: u32 = 100;
 
 /// What runs below registered processes takes, in bytes.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +65,7 @@ impl Sampler {
                 if Instant::now() >= due {
                     let begun = Instant::now();
                     sample(&shared);
-                    due = Instant::now() + begun.elapsed() * THRIFT;
+                    due = begun + SAMPLING.max(begun.elapsed() * THRIFT);
                 }
                 watch();
             }
@@ -99,25 +101,28 @@ fn sample(usage: &Usage) {
     }
     let tree = ProcessTree::snapshot();
     for root in roots {
-        let sum: u64 = tree.descendants(root).into_iter().map(proportional_set_size).sum();
+        let sum: u64 = tree.descendants(root).into_iter().map(anonymous).sum();
         if let Some(taken) = usage.lock().get_mut(&root) {
             *taken = Taken { now: sum, peak: sum.max(taken.peak) };
         }
     }
 }
 
-/// In bytes; 0 for a process that has ended.
-fn proportional_set_size(pid: i32) -> u64 {
-    fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))
-        .ok()
-        .and_then(|rollup| parse_pss(&rollup))
+/// What a process has in memory that no file holds, in bytes; 0 for one that has ended. The kernel
+/// counts that along: it walks no page tables for it.
+fn anonymous(pid: i32) -> u64 {
+    fs_err::read_to_string(format!("/proc/{pid}/status"))
+        .map(|status| parse_anonymous(&status))
         .unwrap_or_default()
 }
 
-/// The `Pss:` line, which is in kB.
-fn parse_pss(rollup: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+/// The lines that tell it, which are in kB (proc_pid_status(5)).
+fn parse_anonymous(status: &str) -> u64 {
+    let kilobytes = |line: &str| {
+        let rest = line.strip_prefix("RssAnon:").or_else(|| line.strip_prefix("RssShmem:"))?;
+        rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    };
+    status.lines().filter_map(kilobytes).sum::<u64>() * 1024
 }
 
 #[cfg(test)]
@@ -125,11 +130,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pss_is_read_in_bytes() {
-        let rollup = "5581-7fff ---p 0 0:0 0   [rollup]\nRss:    1776 kB\nPss:     363 kB\n\
-                      Pss_Dirty:   112 kB\n";
-        assert_eq!(parse_pss(rollup), Some(363 * 1024));
-        assert_eq!(parse_pss(""), None);
+    fn what_no_file_holds_is_read_in_bytes() {
+        let status = "Name:\tcc1plus\nVmRSS:\t    1776 kB\nRssAnon:\t     363 kB\n\
+                      RssFile:\t    1412 kB\nRssShmem:\t       1 kB\n";
+        assert_eq!(parse_anonymous(status), 364 * 1024);
+        assert_eq!(parse_anonymous(""), 0);
     }
 
     #[test]
@@ -144,6 +149,6 @@ mod tests {
         child.kill().unwrap();
         assert!(peak > 0);
         // What is seen of the child is far less than this test's own memory.
-        assert!(peak < proportional_set_size(this).max(64 << 20));
+        assert!(peak < anonymous(this).max(64 << 20));
     }
 }

@@ -71,10 +71,13 @@ pub fn milliseconds(time: Duration) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MemoryMethod {
-    /// The largest sum of the proportional set sizes (`Pss` of `/proc/<pid>/smaps_rollup`, proc(5))
-    /// of the action's processes that sampling saw; at least the largest resident set of one of
-    /// them, which the kernel keeps exactly.
+    /// Of earlier versions: the largest sum of the proportional set sizes (`Pss` of
+    /// `/proc/<pid>/smaps_rollup`, proc(5)) of the action's processes that sampling saw; at least the
+    /// largest resident set of one of them, which the kernel keeps exactly.
     PssSampling,
+    /// Likewise, of what these have in memory that no file holds (`RssAnon` and `RssShmem` of
+    /// `/proc/<pid>/status`).
+    AnonymousSampling,
 }
 
 /// One tool call, as it was run.

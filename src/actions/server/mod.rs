@@ -378,7 +378,7 @@ fn action(start: Start, finish: Finish, sampled: u64) -> Action {
         wall_ms,
         cpu_ms,
         peak_memory: sampled.max(max_rss),
-        memory_method: MemoryMethod::PssSampling,
+        memory_method: MemoryMethod::AnonymousSampling,
         exit,
         restored: None,
         notes,
