@@ -104,18 +104,13 @@ impl CostBook {
     /// Remembers an action of a package, where it succeeded. One whose results the object cache had
     /// did not run here: what it cost where it ran counts until it does.
     pub fn record(&mut self, package: &str, action: &Action) {
-        let Action { kind, exit, wall_ms, cpu_ms, peak_memory, restored, .. } = *action;
-        let kind = Some(kind);
-        let cost = match restored {
-            None => Cost { kind, wall_ms, cpu_ms, peak_memory },
-            Some(Saved { wall_ms, cpu_ms, peak_memory }) => {
-                if peak_memory == 0 || self.estimate(package, &action.label).is_some() {
-                    return;
-                }
-                Cost { kind, wall_ms, cpu_ms, peak_memory }
-            }
-        };
-        if exit == 0 {
+        let Action { kind, wall_ms, cpu_ms, peak_memory, .. } = *action;
+        let ran = Saved { wall_ms, cpu_ms, peak_memory };
+        let Saved { wall_ms, cpu_ms, peak_memory } = action.restored.unwrap_or(ran);
+        let is_news = action.restored.is_none()
+            || (peak_memory > 0 && self.estimate(package, &action.label).is_none());
+        if action.exit == 0 && is_news {
+            let cost = Cost { kind: Some(kind), wall_ms, cpu_ms, peak_memory };
             self.add(package, &action.label, cost);
         }
     }

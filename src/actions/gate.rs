@@ -3,7 +3,7 @@
 //! What each build runs stands in a file of the store's folder `running`, which it holds locked as
 //! long as it lives: the file of one that was killed counts no more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -64,8 +64,8 @@ struct State {
     schedule: Schedule,
     /// The processes of the actions, by identifier.
     processes: BTreeMap<u64, i32>,
-    /// Those of them that were stopped to make room.
-    relieved: BTreeSet<u64>,
+    /// The one that was stopped to make room, and has not ended yet.
+    relieved: Option<u64>,
     next: u64,
     /// When something last asked or ended, since the gate began.
     stirred: Duration,
@@ -180,18 +180,15 @@ impl Gate {
         let running = || state.processes.iter().filter(|(id, _)| schedule.is_running(**id));
         let taken: u64 = running().map(|(_, process)| self.usage.now(*process)).sum();
         let free = self.kernel.free().min(schedule.limit().saturating_sub(taken));
-        if free >= schedule.running() as u64 * GROWTH {
-            return None;
-        }
         // One at a time: what it takes is free when it has ended.
-        if state.relieved.iter().any(|id| schedule.is_running(*id)) {
+        if free >= schedule.running() as u64 * GROWTH || state.relieved.is_some() {
             return None;
         }
         let outgrown =
             |(id, process): &(&u64, &i32)| self.usage.now(**process) > schedule.asked(**id);
         let (id, process) = running().skip(1).filter(outgrown).last()?;
         let (id, process) = (*id, *process);
-        state.relieved.insert(id);
+        state.relieved = Some(id);
         Some(process)
     }
 }
@@ -213,7 +210,7 @@ impl State {
 impl Leave<'_> {
     /// Whether its action was stopped by [`Gate::relieve`].
     pub(super) fn is_relieved(&self) -> bool {
-        sync::lock(&self.gate.state).relieved.contains(&self.id)
+        sync::lock(&self.gate.state).relieved == Some(self.id)
     }
 }
 
@@ -223,7 +220,7 @@ impl Drop for Leave<'_> {
         state.stirred = self.gate.began.elapsed();
         state.schedule.end(self.id);
         state.processes.remove(&self.id);
-        state.relieved.remove(&self.id);
+        state.relieved.take_if(|id| *id == self.id);
         if let Some(board) = self.gate.board.as_ref().filter(|_| state.schedule.running() == 0) {
             board.tell(Share::default());
         }

@@ -73,10 +73,14 @@ pub fn freeze(pid: u32) {
 }
 
 /// Kills everything that is below a process now, which itself may start something else at once.
-pub(crate) fn kill_once(root: i32) {
-    for pid in ProcessTree::snapshot().descendants(root) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+/// Says whether there was something.
+pub(crate) fn kill_once(root: i32) -> bool {
+    let pids = ProcessTree::snapshot().descendants(root);
+    for pid in &pids {
+        // It may have ended already, which is what is wanted.
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }
+    !pids.is_empty()
 }
 
 /// Kills everything below a process, again and again until nothing is left: what is started
@@ -85,15 +89,7 @@ pub(crate) fn kill_once(root: i32) {
 pub fn kill_descendants(root: u32) {
     let Ok(root) = i32::try_from(root) else { return };
     let deadline = Instant::now() + KILL_PATIENCE;
-    loop {
-        let pids = ProcessTree::snapshot().descendants(root);
-        if pids.is_empty() || Instant::now() > deadline {
-            return;
-        }
-        for pid in pids {
-            // It may have ended already, which is what is wanted.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
+    while kill_once(root) && Instant::now() <= deadline {
         thread::sleep(Duration::from_millis(2));
     }
 }

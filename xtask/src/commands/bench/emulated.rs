@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use crosswheel::exec::Interrupt;
+use crosswheel::exec::{Interrupt, capture};
 use crosswheel::prove::emulate;
 use crosswheel::toolchain::{Request, cuda};
 use serde::Serialize;
@@ -92,14 +92,12 @@ impl Emulated {
                 }
             };
             let (own, other) = match tool {
-                CC1PLUS => (
-                    PathBuf::from(capture(
-                        folder.path(),
-                        &toolchain.cxx,
-                        "-print-prog-name=cc1plus",
-                    )?),
-                    tools.join("usr/libexec/gcc/aarch64-linux-gnu/14/cc1plus"),
-                ),
+                CC1PLUS => {
+                    let said = capture::capture(&toolchain.cxx, ["-print-prog-name=cc1plus"])?;
+                    let own = String::from_utf8(said.stdout)?;
+                    let other = tools.join("usr/libexec/gcc/aarch64-linux-gnu/14/cc1plus");
+                    (own.trim().into(), other)
+                }
                 _ => (cuda::tool(&toolchain.cuda, tool), cuda::tool(tools, tool)),
             };
             let emulated = [&emulator[..], &[other.display().to_string()], &words].concat();
@@ -161,15 +159,9 @@ fn steps(folder: &Path, cuda: &Path, words: &[String]) -> anyhow::Result<Vec<Ste
             steps.push(Step::Measured { tool: CC1PLUS, words: compile, outputs });
         }
     }
+    let measured = steps.iter().filter(|step| matches!(step, Step::Measured { .. })).count();
+    anyhow::ensure!(measured == TOOLS.len() + 1, "`{}` runs other tools", cuda.display());
     Ok(steps)
-}
-
-/// What a program prints.
-fn capture(folder: &Path, program: &Path, word: &str) -> anyhow::Result<String> {
-    let log = folder.join("printed");
-    let words = [program.display().to_string(), word.to_owned()];
-    command(folder, &words).log(&log).check(&Interrupt::new()).map_err(crosswheel::Error::from)?;
-    Ok(fs_err::read_to_string(log)?.trim().to_owned())
 }
 
 /// The component with the emulated tools.
