@@ -168,17 +168,35 @@ const HIGHEST_CALL: i64 = 512;
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules = std::collections::BTreeMap::new();
     for number in (0..HIGHEST_CALL).filter(|number| call(*number).is_some()) {
-        let mut conditions = Vec::new();
-        if number == libc::SYS_newfstatat {
-            // That is how fstat(3) is called now: of a file that was opened before.
-            let by_path = SeccompCmpOp::MaskedEq(libc::AT_EMPTY_PATH as u64);
-            let conditional = SeccompCondition::new(3, SeccompCmpArgLen::Dword, by_path, 0)?;
-            conditions.push(SeccompRule::new(vec![conditional])?);
-        }
-        rules.insert(number, conditions);
+        rules.insert(number, conditions(number)?);
     }
     let arch = std::env::consts::ARCH.try_into()?;
     SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Trace(0), arch)?.try_into()
+}
+
+/// Of one call those that matter, any of these; all of them where there is none.
+fn conditions(number: i64) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let argument = |at, operator, value: i32| {
+        let condition = SeccompCondition::new(at, SeccompCmpArgLen::Dword, operator, value as u64)?;
+        SeccompRule::new(vec![condition])
+    };
+    match number {
+        libc::SYS_newfstatat => {
+            // Without a path it is fstat(3): of a file that was opened before.
+            let has_path = SeccompCmpOp::MaskedEq(libc::AT_EMPTY_PATH as u64);
+            Ok(vec![argument(3, has_path, 0)?])
+        }
+        libc::SYS_faccessat2 => {
+            // So realpath(3) asks for folders, as it asks readlink(2): what compilers open by the
+            // name that it found is seen then. GCC calls it for each place where a header may be.
+            let of_realpath = (libc::F_OK, libc::AT_EACCESS);
+            Ok(vec![
+                argument(2, SeccompCmpOp::Ne, of_realpath.0)?,
+                argument(3, SeccompCmpOp::Ne, of_realpath.1)?,
+            ])
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The role: `trace PROGRAM ARGUMENT…`, which becomes the program.
