@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::Kernel;
 use super::memory::Usage;
 use super::schedule::{Ask, Machine, Schedule};
+use super::tokens::Tokens;
 use crate::exec::Interrupt;
 use crate::sync;
 
@@ -32,6 +33,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Share {
+    /// Actions, and threads that they were lent.
     running: usize,
     /// Bytes that what runs has asked for.
     asked: u64,
@@ -66,9 +68,21 @@ struct State {
     processes: BTreeMap<u64, i32>,
     /// The one that was stopped to make room, and has not ended yet.
     relieved: Option<u64>,
+    /// Where there are none, no threads are lent.
+    tokens: Option<Tokens>,
     next: u64,
     /// When something last asked or ended, since the gate began.
     stirred: Duration,
+}
+
+/// What there is beside this build.
+struct Surroundings {
+    _lock: Option<File>,
+    others: Share,
+    /// Bytes.
+    free: u64,
+    /// Whether processes wait for memory.
+    pressed: bool,
 }
 
 /// Leave, which goes back when it is dropped.
@@ -83,13 +97,14 @@ impl Gate {
         limit: Option<u64>,
         until: Option<Instant>,
         folder: Option<&Path>,
+        tokens: Option<Tokens>,
         usage: Usage,
     ) -> Self {
         let (processes, relieved, next, stirred) = Default::default();
         let began = Instant::now();
         let until = until.map(|until| until.saturating_duration_since(began));
         let schedule = Schedule::new(jobs, limit, until);
-        let state = State { schedule, processes, relieved, next, stirred };
+        let state = State { schedule, processes, relieved, tokens, next, stirred };
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -135,40 +150,64 @@ impl Gate {
 
     /// Starts what may start, and says whether something did.
     fn start_some(&self, state: &mut State) -> bool {
-        let _lock = self.board.as_ref().and_then(|board| lock(&board.folder).ok());
-        let others = self.board.as_ref().map(Board::others).unwrap_or_default();
-        let (free, pressed) = (self.kernel.free(), self.kernel.is_pressed());
+        let surroundings = self.look();
+        let lent = state.withdraw();
         let mut started = false;
         loop {
-            let own = state.outstanding(&self.usage);
-            let free = free.saturating_sub(others.outstanding.saturating_add(own));
-            let theirs = others.asked;
-            let machine = Machine { others: others.running, theirs, free, pressed };
+            let machine = self.left(state, lent, &surroundings);
             if state.schedule.start(self.began.elapsed(), machine).is_none() {
                 break;
             }
             started = true;
         }
         if started {
-            self.tell(state);
+            self.tell(state, lent);
         }
         started
     }
 
-    fn tell(&self, state: &State) {
+    /// Looks around; no other build decides until what was seen is dropped.
+    fn look(&self) -> Surroundings {
+        Surroundings {
+            _lock: self.board.as_ref().and_then(|board| lock(&board.folder).ok()),
+            others: self.board.as_ref().map(Board::others).unwrap_or_default(),
+            free: self.kernel.free(),
+            pressed: self.kernel.is_pressed(),
+        }
+    }
+
+    /// What is left beside what runs, and the threads that it was lent.
+    fn left(&self, state: &State, lent: usize, surroundings: &Surroundings) -> Machine {
+        let Surroundings { others, free, pressed, .. } = *surroundings;
+        let own = state.outstanding(&self.usage);
+        let free = free.saturating_sub(others.outstanding.saturating_add(own));
+        let theirs = others.asked.saturating_add(state.asked_by(lent));
+        Machine { others: others.running + lent, theirs, free, pressed }
+    }
+
+    fn tell(&self, state: &State, lent: usize) {
         if let Some(board) = &self.board {
-            let (running, asked) = (state.schedule.running(), state.schedule.asked_in_all());
+            let running = state.schedule.running() + lent;
+            let asked = state.schedule.asked_in_all().saturating_add(state.asked_by(lent));
             let outstanding = state.outstanding(&self.usage);
             board.tell(Share { running, asked, outstanding });
         }
     }
 
-    /// Tells others what runs has not taken yet, which becomes less.
+    /// Lends threads, where nothing waits for processors that are left, and tells others what runs
+    /// has not taken yet, which becomes less.
     pub(super) fn refresh(&self) {
-        let state = sync::lock(&self.state);
-        if state.schedule.running() > 0 {
-            self.tell(&state);
+        let mut state = sync::lock(&self.state);
+        if state.schedule.running() == 0 {
+            return;
         }
+        let lent = state.withdraw();
+        if state.tokens.is_some() && state.schedule.can_use_more(lent) {
+            let machine = self.left(&state, lent, &self.look());
+            let spare = state.schedule.spare(lent, machine);
+            state.tokens.iter_mut().for_each(|tokens| tokens.offer(spare));
+        }
+        self.tell(&state, lent);
     }
 
     /// What is to be stopped before the kernel, for want of memory, kills whatever it likes: of
@@ -199,6 +238,16 @@ impl State {
         now >= self.stirred + SETTLING && self.schedule.is_over(now)
     }
 
+    /// Takes back the threads that nothing uses, and returns how many are in use.
+    fn withdraw(&mut self) -> usize {
+        self.tokens.as_mut().map_or(0, Tokens::withdraw)
+    }
+
+    /// Bytes that so many threads more take at most.
+    fn asked_by(&self, lent: usize) -> u64 {
+        self.schedule.largest().saturating_mul(lent as u64)
+    }
+
     fn outstanding(&self, usage: &Usage) -> u64 {
         let missing = |(id, process): (&u64, &i32)| {
             self.schedule.asked(*id).saturating_sub(usage.now(*process))
@@ -221,6 +270,9 @@ impl Drop for Leave<'_> {
         state.schedule.end(self.id);
         state.processes.remove(&self.id);
         state.relieved.take_if(|id| *id == self.id);
+        if state.schedule.running() == 0 {
+            state.tokens.iter_mut().for_each(Tokens::settle);
+        }
         if let Some(board) = self.gate.board.as_ref().filter(|_| state.schedule.running() == 0) {
             board.tell(Share::default());
         }
@@ -290,7 +342,7 @@ mod tests {
     use super::*;
 
     fn ask() -> Ask {
-        Ask { memory: 1 << 20, wall: Duration::from_secs(1), alone: false }
+        Ask { memory: 1 << 20, wall: Duration::from_secs(1), alone: false, further: 0 }
     }
 
     #[test]
@@ -299,7 +351,7 @@ mod tests {
         // A kernel that says nothing, so that what else this machine does changes nothing.
         let gate = || Gate {
             kernel: Kernel::below(Path::new("/nonexistent")),
-            ..Gate::new(2, None, None, Some(folder.path()), Usage::default())
+            ..Gate::new(2, None, None, Some(folder.path()), None, Usage::default())
         };
         let (first, second) = (gate(), gate());
         let one = first.enter(ask(), -1).unwrap();
@@ -330,7 +382,7 @@ mod tests {
         let usage = Usage::default();
         let gate = Gate {
             kernel: Kernel::below(folder.path()),
-            ..Gate::new(4, None, None, None, usage.clone())
+            ..Gate::new(4, None, None, None, None, usage.clone())
         };
         let leaves: Vec<_> = (1..=4).map(|process| gate.enter(ask(), process).unwrap()).collect();
         let take = |taken: [u64; 4]| {

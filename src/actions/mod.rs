@@ -16,6 +16,7 @@ pub mod protocol;
 mod schedule;
 mod server;
 pub(crate) mod socket;
+pub(crate) mod tokens;
 
 pub use costs::{Cost, CostBook, Expected, Foretold};
 pub use failure::{Cause, Failure};

@@ -18,12 +18,14 @@ pub(super) struct Ask {
     pub wall: Duration,
     /// Whether it must run while nothing else does.
     pub alone: bool,
+    /// How many threads more it can use.
+    pub further: usize,
 }
 
 /// What the rest of the machine leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Machine {
-    /// Actions of other builds.
+    /// Actions of other builds, and threads that this one's actions were lent.
     pub others: usize,
     /// Bytes that those asked for.
     pub theirs: u64,
@@ -69,7 +71,7 @@ impl Ask {
         let memory =
             known.map_or(guess.peak_memory, |cost| cost.peak_memory + cost.peak_memory / 8);
         let wall = Duration::from_millis(known.or(typical).unwrap_or(guess).wall_ms);
-        Self { memory, wall, alone: false }
+        Self { memory, wall, alone: false, further: 0 }
     }
 }
 
@@ -123,6 +125,35 @@ impl Schedule {
         self.running.values().map(|ask| ask.memory).sum()
     }
 
+    /// What the largest running action asked for: a thread more of it takes no more.
+    pub(super) fn largest(&self) -> u64 {
+        self.running.values().map(|ask| ask.memory).max().unwrap_or(0)
+    }
+
+    /// How many threads more than it was lent what runs can use, where nothing waits.
+    fn usable(&self, lent: usize) -> usize {
+        let is_wanted = !self.waiting.is_empty() || self.running.values().any(|ask| ask.alone);
+        let usable: usize = self.running.values().map(|ask| ask.further).sum();
+        if is_wanted { 0 } else { usable.saturating_sub(lent) }
+    }
+
+    /// Whether there is any use in asking for [`Schedule::spare`].
+    pub(super) fn can_use_more(&self, lent: usize) -> bool {
+        self.usable(lent) > 0
+    }
+
+    /// How many threads more may be lent to what runs, of what processors and memory are left.
+    pub(super) fn spare(&self, lent: usize, machine: Machine) -> usize {
+        if machine.pressed {
+            return 0;
+        }
+        let idle = self.jobs.saturating_sub(self.running.len() + machine.others);
+        let asked = self.asked_in_all().saturating_add(machine.theirs);
+        let left = self.limit.saturating_sub(asked).min(machine.free);
+        let fit = left.checked_div(self.largest()).unwrap_or(0);
+        self.usable(lent).min(idle).min(usize::try_from(fit).unwrap_or(usize::MAX))
+    }
+
     /// Starts one, if one may.
     pub(super) fn start(&mut self, now: Duration, machine: Machine) -> Option<u64> {
         let total = self.running.len() + machine.others;
@@ -166,7 +197,8 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     fn ask(memory: u64, seconds: u64) -> Ask {
-        Ask { memory: memory * GIB, wall: Duration::from_secs(seconds), alone: false }
+        let wall = Duration::from_secs(seconds);
+        Ask { memory: memory * GIB, wall, alone: false, further: 0 }
     }
 
     fn machine(free: u64) -> Machine {
@@ -186,6 +218,25 @@ mod tests {
         assert_eq!(started(&mut schedule, 100), [2, 3]);
         schedule.end(2);
         assert_eq!(started(&mut schedule, 100), [1]);
+    }
+
+    #[test]
+    fn threads_are_lent_of_what_nothing_waits_for() {
+        let mut schedule = Schedule::new(8, None, None);
+        schedule.wait(1, Ask { further: 2, ..ask(2, 10) }, Duration::ZERO);
+        assert_eq!(schedule.spare(0, machine(100)), 0);
+        schedule.wait(2, ask(4, 10), Duration::ZERO);
+        assert_eq!(started(&mut schedule, 100), [1, 2]);
+        assert_eq!(schedule.spare(0, machine(100)), 2);
+        assert_eq!(schedule.spare(1, machine(100)), 1);
+        assert_eq!(schedule.spare(0, Machine { others: 5, ..machine(100) }), 1);
+        assert_eq!(schedule.spare(0, machine(7)), 1);
+        assert_eq!(schedule.spare(0, Machine { pressed: true, ..machine(100) }), 0);
+        schedule.wait(3, ask(4, 10), Duration::ZERO);
+        assert_eq!(schedule.spare(0, machine(100)), 0);
+        schedule.end(3);
+        schedule.end(1);
+        assert_eq!(schedule.spare(0, machine(100)), 0);
     }
 
     #[test]
@@ -301,7 +352,7 @@ mod tests {
             };
             let scatter = (index as u64 * 7919) % 41;
             let wall = Duration::from_millis(seconds * (800 + 10 * scatter));
-            Ask { memory: tenths * GIB / 10, wall, alone: false }
+            Ask { memory: tenths * GIB / 10, wall, alone: false, further: 0 }
         };
         (0..500).map(action).collect()
     }

@@ -150,30 +150,51 @@ pub fn exit_code(status: ExitStatus) -> u8 {
 /// Runs a process that shares this one's environment, folder and standard streams, to its end.
 pub fn run_inheriting(program: &Path, args: &[OsString]) -> Result<ExitStatus, ExecError> {
     let fail = |source| ExecError::Start { program: program.to_owned(), source };
-    Ok(start_inheriting(program, args, &[]).map_err(fail)?.wait().map_err(fail)?.status)
+    let handle = start_inheriting(program, args, &Difference::default()).map_err(fail)?;
+    Ok(handle.wait().map_err(fail)?.status)
 }
 
-/// Starts a process that shares this one's environment but for `hidden`, its folder and its
+/// How the environment of a process differs from that of the one that starts it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// Variables that it must not see.
+    pub hidden: &'static [&'static str],
+    /// Variables that it alone sees.
+    pub added: Vec<(&'static str, OsString)>,
+}
+
+impl Difference {
+    /// But for these, nothing differs.
+    pub(crate) fn without(hidden: &'static [&'static str]) -> Self {
+        Self { hidden, added: Vec::new() }
+    }
+
+    fn apply(&self, expression: duct::Expression) -> duct::Expression {
+        let expression = self.hidden.iter().fold(expression, |e, name| e.env_remove(name));
+        self.added.iter().fold(expression, |e, (name, value)| e.env(name, value))
+    }
+}
+
+/// Starts a process that shares this one's environment but for a difference, its folder and its
 /// standard streams, as a tool wrapper does for the tool behind it; the caller waits for it.
 pub(crate) fn start_inheriting(
     program: &Path,
     args: &[OsString],
-    hidden: &[&str],
+    difference: &Difference,
 ) -> io::Result<duct::Handle> {
-    let expression = duct::cmd(program, args).unchecked();
-    hidden.iter().fold(expression, |e, name| e.env_remove(name)).start()
+    difference.apply(duct::cmd(program, args).unchecked()).start()
 }
 
 /// [`start_inheriting`], but for standard error, which the caller reads.
 pub(crate) fn start_heard(
     program: &Path,
     args: &[OsString],
-    hidden: &[&str],
+    difference: &Difference,
 ) -> io::Result<(duct::Handle, io::PipeReader)> {
     let (output, input) = io::pipe()?;
     let expression = duct::cmd(program, args).unchecked().stderr_file(input);
     // The expression holds the pipe's other end, and goes with the end of this statement.
-    let handle = hidden.iter().fold(expression, |e, name| e.env_remove(name)).start()?;
+    let handle = difference.apply(expression).start()?;
     Ok((handle, output))
 }
 

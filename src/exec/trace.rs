@@ -26,6 +26,8 @@ use seccompiler::{
     SeccompRule,
 };
 
+use super::Difference;
+
 /// What a process is about to do with a file. Paths are absolute, and otherwise as it wrote them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
@@ -221,21 +223,24 @@ pub struct Output {
     pub stderr: PipeReader,
 }
 
-/// Starts a program that shares this process's environment, but for `hidden`. `tracer` is
+/// Starts a program that shares this process's environment, but for a difference. `tracer` is
 /// crosswheel under the name `trace`. It waits for the thread that started it to run it.
 pub(crate) fn start(
     tracer: &Path,
     program: &Path,
     args: &[OsString],
-    hidden: &[&str],
+    difference: &Difference,
 ) -> io::Result<(Tracee, Output)> {
     let (stdout, stdout_end) = io::pipe()?;
     let (stderr, stderr_end) = io::pipe()?;
     #[allow(clippy::disallowed_methods, reason = "duct waits by itself, which a tracer does too")]
     let mut command = std::process::Command::new(tracer);
     command.arg(program).args(args).stdout(stdout_end).stderr(stderr_end);
-    for name in hidden {
+    for name in difference.hidden {
         command.env_remove(name);
+    }
+    for (name, value) in &difference.added {
+        command.env(name, value);
     }
     let child = command.spawn()?;
     let main = i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)?;

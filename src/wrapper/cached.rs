@@ -10,6 +10,7 @@ use super::said::Said;
 use super::{Config, WrapperError};
 use crate::actions::Kind;
 use crate::actions::protocol::{Finish, Request};
+use crate::actions::tokens;
 use crate::artifact::Sha256;
 use crate::cache::{
     Caching, Found, Kept, KeyBuilder, Objects, Outcome, Output, Saved, Scope, Watch, is_of_crates,
@@ -91,6 +92,7 @@ impl<'a> Plan<'a> {
             return None;
         }
         let socket = config.socket.clone();
+        let pipe = socket.as_deref().map(tokens::beside);
         // What is built besides, how much of it at once, what CMake was told, and who listens,
         // decides nothing.
         let (targets, entries) = Default::default();
@@ -109,7 +111,8 @@ impl<'a> Plan<'a> {
             config.tools.rust = None;
         }
         let is_hidden = |name: &OsStr| {
-            call.hidden.iter().any(|hidden| name == *hidden) || (!of_rust && is_of_crates(name))
+            call.difference.hidden.iter().any(|hidden| name == *hidden)
+                || (!of_rust && is_of_crates(name))
         };
         let given = serde_json::to_vec(&(config, &caching.torch)).ok()?;
         let key = KeyBuilder::new("action", &caching.aliases.to_common())
@@ -124,7 +127,7 @@ impl<'a> Plan<'a> {
         let crates = call.args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("dependency="));
         let scope = Scope {
             temporary: temporary.chain(crates.map(PathBuf::from)).collect(),
-            own: vec![caching.objects.clone(), caching.incoming.clone()],
+            own: [&caching.objects, &caching.incoming].into_iter().chain(&pipe).cloned().collect(),
             server: socket,
             tokens: tokens(environment.text("CARGO_MAKEFLAGS").unwrap_or_default()),
             has_fixed_time: environment.get("SOURCE_DATE_EPOCH").is_some(),
@@ -175,7 +178,7 @@ impl<'a> Plan<'a> {
         nix::unistd::access(call.tool, nix::unistd::AccessFlags::X_OK)
             .map_err(|errno| fail(errno.into()))?;
         let program = call.program();
-        let tracee = trace::start(&self.caching.tracer, program, &call.args, call.hidden);
+        let tracee = trace::start(&self.caching.tracer, program, &call.args, &call.difference);
         let (tracee, output) = tracee.map_err(fail)?;
         let begun = begun();
         let stdout = Said::listen(output.stdout, io::stdout());

@@ -17,11 +17,11 @@ use super::cmake::is_trial;
 use super::said::Said;
 use super::{Config, WrapperError};
 use crate::actions::protocol::{Finish, Refuse, Reply, Request, Restored, Start, receive, send};
-use crate::actions::{Cause, Kind, milliseconds, socket};
+use crate::actions::{Cause, Kind, milliseconds, socket, tokens};
 use crate::environment::Environment;
 use crate::error::Diagnose as _;
 use crate::exec::tree::kill_descendants;
-use crate::exec::{exit_code, start_heard, start_inheriting};
+use crate::exec::{Difference, exit_code, start_heard, start_inheriting};
 
 /// A real tool's run, as a wrapper worked it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,10 @@ pub(super) struct Call<'a> {
     pub args: Vec<OsString>,
     /// What the server is told; `None` for a query, which runs without leave.
     pub subject: Option<Subject>,
-    /// Variables that the tool must not see.
-    pub hidden: &'static [&'static str],
+    /// Variables that the tool must not see, or that others do not.
+    pub difference: Difference,
+    /// Threads that it can use.
+    pub threads: usize,
 }
 
 /// What an action is about.
@@ -100,6 +102,7 @@ impl Call<'_> {
         }
         let heavy = start.kind == Kind::CompileCuda && is_heavy(subject.source.as_deref());
         let start = Start { heavy, ..start };
+        self.take_threads(path);
         connection.ask(&Request::Start(start.clone()))?;
         let finish = self.attempt(plan.as_ref(), &connection)?;
         let exit = finish.exit;
@@ -116,6 +119,16 @@ impl Call<'_> {
         let exit = finish.exit;
         let _ = second.tell(&Request::Finish(finish));
         Ok(exit)
+    }
+
+    /// Lets nvcc have as many threads as the server lends: what it makes is the same, so that neither
+    /// key nor record tells.
+    fn take_threads(&mut self, socket: &Path) {
+        let Some(pipe) = tokens::find(socket).filter(|_| self.threads > 1) else { return };
+        let threads = self.threads;
+        self.args.extend(["--threads".into(), threads.to_string().into(), "--jobserver".into()]);
+        let flags = format!(" -j{threads} --jobserver-auth=fifo:{}", pipe.display());
+        self.difference.added.push(("MAKEFLAGS", flags.into()));
     }
 
     fn describe(&self, config: &Config, subject: &Subject, environment: &Environment) -> Start {
@@ -161,14 +174,14 @@ impl Call<'_> {
     }
 
     fn start(&self) -> Result<Running<'_>, WrapperError> {
-        let handle = start_inheriting(self.program(), &self.args, self.hidden)
+        let handle = start_inheriting(self.program(), &self.args, &self.difference)
             .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
         Ok(Running { tool: self.tool, handle })
     }
 
     /// Starts the tool with an ear on what it says of errors.
     fn start_heard(&self) -> Result<(Running<'_>, Said), WrapperError> {
-        let (handle, stderr) = start_heard(self.program(), &self.args, self.hidden)
+        let (handle, stderr) = start_heard(self.program(), &self.args, &self.difference)
             .map_err(|source| WrapperError::Start { tool: self.tool.to_owned(), source })?;
         let said = Said::listen(stderr, io::stderr());
         Ok((Running { tool: self.tool, handle }, said))

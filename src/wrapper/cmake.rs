@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::config::Selection;
 use super::graph::{self, Graph};
 use super::{Config, WrapperError};
-use crate::exec::{exit_code, start_inheriting};
+use crate::exec::{Difference, exit_code, start_inheriting};
 
 /// What cmake is called for (cmake(1)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub(super) fn run(
 
 fn run_real(cmake: &Path, args: &[OsString]) -> Result<u8, WrapperError> {
     let fail = |source| WrapperError::Start { tool: cmake.to_owned(), source };
-    let handle = start_inheriting(cmake, args, &[]).map_err(fail)?;
+    let handle = start_inheriting(cmake, args, &Difference::default()).map_err(fail)?;
     Ok(exit_code(handle.wait().map_err(fail)?.status))
 }
 

@@ -8,6 +8,7 @@ use super::response::{expand_at_files, has_extension};
 use super::{Config, WrapperError, lines};
 use crate::actions::Kind;
 use crate::environment::Environment;
+use crate::exec::Difference;
 
 /// Which driver is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +137,8 @@ fn call<'a>(
         sms: Vec::new(),
         name: None,
     });
-    Ok(Call { tool, front: None, args, subject, hidden: &HIDDEN })
+    let difference = Difference::without(&HIDDEN);
+    Ok(Call { tool, front: None, args, subject, difference, threads: 1 })
 }
 
 /// Where the driver finds the target's files and the binutils.

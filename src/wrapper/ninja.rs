@@ -10,7 +10,7 @@ use super::{Config, Role, WrapperError};
 use crate::actions::protocol::{Request, send};
 use crate::actions::{Kind, Planned, window};
 use crate::environment::Environment;
-use crate::exec::{exit_code, read_inheriting, start_inheriting};
+use crate::exec::{Difference, exit_code, read_inheriting, start_inheriting};
 
 /// Options with a value that limit jobs, whose place crosswheel's number takes.
 const JOBS: [&str; 2] = ["-j", "-l"];
@@ -53,7 +53,7 @@ pub(super) fn run(
             args.insert(0, "-k0".into());
         }
     }
-    let handle = start_inheriting(ninja, &args, &[]).map_err(fail)?;
+    let handle = start_inheriting(ninja, &args, &Difference::default()).map_err(fail)?;
     let status = handle.wait().map_err(fail)?.status;
     if let Some(tie) = tie {
         tie.settle();

@@ -10,6 +10,7 @@ use super::response::{has_extension, read, split};
 use super::{Arch, Config, InvalidArch, WrapperError, lines};
 use crate::actions::Kind;
 use crate::environment::Environment;
+use crate::exec::Difference;
 
 /// What nvcc compiles (nvcc manual, "Supported Input File Suffixes").
 pub(super) const SOURCES: [&str; 7] = ["cu", "c", "cc", "cxx", "cpp", "C", "c++"];
@@ -95,9 +96,10 @@ fn call<'a>(
 ) -> Result<Call<'a>, WrapperError> {
     let mut line = CommandLine::default();
     parse(config, &mut line, args)?;
+    let difference = Difference::without(&HIDDEN);
     if line.mode == Mode::Query || !line.inputs {
         let args = line.original_args();
-        return Ok(Call { tool: nvcc, front: None, args, subject: None, hidden: &HIDDEN });
+        return Ok(Call { tool: nvcc, front: None, args, subject: None, difference, threads: 1 });
     }
     let mut args = vec!["-ccbin".into(), ccbin.into()];
     let kind = line.kind();
@@ -124,7 +126,8 @@ fn call<'a>(
         name: None,
     });
     let front = (kind == Kind::CompileCuda).then(|| front_nvcc(ccbin)).filter(|nvcc| nvcc.exists());
-    Ok(Call { tool: nvcc, front, args, subject, hidden: &HIDDEN })
+    let threads = if kind == Kind::CompileCuda { gencodes.len().max(1) } else { 1 };
+    Ok(Call { tool: nvcc, front, args, subject, difference, threads })
 }
 
 /// What keeps an object the same from run to run: nvcc writes the name of a temporary file, with

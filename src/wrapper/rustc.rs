@@ -8,6 +8,7 @@ use super::install::{BUILD_CC, NESTED};
 use super::{Config, WrapperError};
 use crate::actions::Kind;
 use crate::environment::Environment;
+use crate::exec::Difference;
 
 /// rustc's options whose value is the next argument (`rustc --help -v`), as far as cargo gives them.
 const WITH_VALUE: [&str; 12] = [
@@ -99,7 +100,8 @@ fn call<'a>(
         format!("--remap-path-prefix={}={}", real.display(), canonical.display()).into()
     }));
     let subject = subject(line, environment);
-    Call { tool: rustc, front: None, args, subject, hidden: &[] }
+    let difference = Difference::default();
+    Call { tool: rustc, front: None, args, subject, difference, threads: 1 }
 }
 
 fn joined(prefix: &str, value: &OsStr) -> OsString {

@@ -52,6 +52,9 @@ enum Use {
 /// By which cudafe++ makes a module id, and does not take the one that is there.
 const GENERATE: &str = "--gen_module_id_file";
 
+/// By which it takes leave for threads, if it has any use for them.
+const JOBSERVER: &str = "-jobserver";
+
 /// Words in options by which a tool looks at sources, or writes times of files.
 const UNREPEATABLE: [&str; 5] = ["line-info", "lineinfo", "debug", "src-in-ptx", "source-in-ptx"];
 
@@ -108,8 +111,9 @@ impl Call {
             return None;
         }
         let makes_module_id = args.contains(&GENERATE);
+        let args = args.into_iter().filter(|arg| *arg != JOBSERVER);
         let mut call = Self { tool, args: Vec::new(), files: Vec::new() };
-        let mut rest = args.into_iter();
+        let mut rest = args;
         while let Some(arg) = rest.next() {
             let extension = Path::new(arg).extension();
             if let Some(usage) = tool.option(arg, makes_module_id) {

@@ -107,6 +107,8 @@ pub struct Place<'a> {
     pub torch: &'static str,
     /// Whether the cache is used.
     pub cached: bool,
+    /// How many compilers, and threads of theirs, run at once.
+    pub jobs: usize,
 }
 
 impl Cache {
@@ -149,6 +151,7 @@ impl Cache {
             stand_ins: Vec::new(),
             torch: "components/torch-1",
             cached: true,
+            jobs: 1,
         }
     }
 }
@@ -216,7 +219,7 @@ impl Place<'_> {
         let server = Server::start(ServerOptions {
             socket: self.path("socket"),
             log: self.path("actions.jsonl"),
-            jobs: 1,
+            jobs: self.jobs,
             memory: None,
             running: None,
             reporter: Arc::clone(&self.cache.reporter) as Arc<dyn Reporter>,

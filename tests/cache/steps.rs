@@ -45,6 +45,29 @@ fn compile(place: &mut Place<'_>, args: &str) -> Compiled {
 }
 
 #[test]
+fn threads_that_are_lent_decide_nothing() {
+    const ARGS: &str = "-c k.cu -o k.o -O2 -gencode arch=compute_90,code=sm_90 \
+        -gencode arch=compute_100,code=sm_100 -gencode arch=compute_110,code=sm_110";
+    let sms = vec![Sm(90), Sm(100), Sm(110)];
+    let (cache, other) = (Cache::new(), Cache::new());
+    let (mut alone, mut lent) = (cache.place("build"), other.place("build"));
+    for place in [&mut alone, &mut lent] {
+        place.sms.clone_from(&sms);
+        place.write("k.cu", SOURCE);
+    }
+    lent.jobs = 3;
+    let (one, three) = (compile(&mut alone, ARGS), compile(&mut lent, ARGS));
+    assert_eq!((steps(&one), steps(&three)), ([(0, 1), (0, 3), (0, 3)], [(0, 1), (0, 3), (0, 3)]));
+    assert!(alone.read("k.o") == lent.read("k.o"), "other bytes with threads");
+    // Both caches know of it, whoever asks.
+    lent.jobs = 1;
+    assert!(lent.compile("nvcc", ARGS).is_hit());
+    alone.jobs = 3;
+    alone.write("k.cu", SOURCE.replace("<<<1, 1>>>", "<<<2, 1>>>"));
+    assert_eq!(steps(&compile(&mut alone, ARGS)), [(0, 1), (3, 0), (3, 0)]);
+}
+
+#[test]
 fn of_an_architecture_that_is_added_only_its_own_code_is_compiled() {
     let cache = Cache::new();
     let mut place = cache.place("build");

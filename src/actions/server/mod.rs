@@ -17,6 +17,7 @@ use super::keeper::Keeper;
 use super::memory::{Sampler, Usage};
 use super::protocol::{Finish, Reply, Request, Restored, Start, receive, send};
 use super::schedule::Ask;
+use super::tokens::{self, Tokens};
 use super::{
     Action, ActionsError, CacheStore, CostBook, Expected, Failure, MemoryMethod, Planned, socket,
 };
@@ -130,7 +131,9 @@ impl Server {
         let usage = Usage::default();
         let folder = options.running.as_deref();
         let (jobs, memory) = (options.jobs, options.memory);
-        let gate = Arc::new(Gate::new(jobs, memory, options.until, folder, usage.clone()));
+        let tokens = Tokens::open(tokens::beside(&path)).ok();
+        let gate = Gate::new(jobs, memory, options.until, folder, tokens, usage.clone());
+        let gate = Arc::new(gate);
         let shared = Arc::new(Shared {
             sampler: Sampler::start(usage, {
                 let gate = Arc::clone(&gate);
@@ -298,7 +301,8 @@ fn run_action(
     // 0 stands for a process that this namespace cannot see; nothing runs below -1.
     let pid = getsockopt(stream, sockopt::PeerCredentials).map_or(0, |peer| peer.pid());
     let pid = if pid > 0 { pid } else { -1 };
-    let ask = Ask { alone: start.alone, ..shared.ask(&start) };
+    let further = start.sms.len().saturating_sub(1);
+    let ask = Ask { alone: start.alone, further, ..shared.ask(&start) };
     let Some(leave) = shared.gate.enter(ask, pid) else {
         // It goes with its build, and tells that build nothing that is not so.
         let _ = receive::<Request>(reader);

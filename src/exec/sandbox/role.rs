@@ -24,7 +24,7 @@ use signal_hook::iterator::Signals;
 
 use super::{Isolation, Namespaces, Spec};
 use crate::exec::tree::kill_descendants;
-use crate::exec::{FAILED, exit_code, start_inheriting};
+use crate::exec::{Difference, FAILED, exit_code, start_inheriting};
 
 /// How every message of this process begins.
 pub(super) const PREFIX: &str = "crosswheel sandbox: ";
@@ -190,7 +190,8 @@ fn supervise(
     unshare(of_children).during("making a process namespace")?;
     // Only now: it must find the handler. Changing namespaces would have cleared it.
     tie.fasten().during("tying itself to its parent")?;
-    let handle = start_inheriting(program, args, &[]).during("starting the command")?;
+    let handle =
+        start_inheriting(program, args, &Difference::default()).during("starting the command")?;
     let status = handle.wait().during("waiting for the command")?.status;
     kill_descendants(this);
     Ok(exit_code(status))
