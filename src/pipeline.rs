@@ -82,7 +82,6 @@ pub fn prepare(context: &Context, request: Request, options: &Options) -> Result
 
 /// Builds one wheel, or finds that it is there. `outputs` are those of the whole run.
 pub fn build(context: &Context, locked: Locked, out: &Path, outputs: &Outputs) -> Result<Product> {
-    let begun = Instant::now();
     let folder = build_folder(context, &locked);
     if let Some(product) = find(&folder, &locked, out) {
         return claimed(product, &locked, outputs);
@@ -96,14 +95,26 @@ pub fn build(context: &Context, locked: Locked, out: &Path, outputs: &Outputs) -
     if let Some(product) = find(&folder, &locked, out) {
         return claimed(product, &locked, outputs);
     }
+    let product = build_in(context, locked, folder, out, outputs)?;
+    limit_cache(context);
+    Ok(product)
+}
+
+/// Builds one wheel in a folder that nobody else builds in.
+pub fn build_in(
+    context: &Context,
+    locked: Locked,
+    folder: BuildFolder,
+    out: &Path,
+    outputs: &Outputs,
+) -> Result<Product> {
+    let begun = Instant::now();
     let (built, packaged) = make(context, locked, folder)?;
     let report = audit::check(context, &built, &packaged)?;
     // What is handed over is handed over whole.
     context.interrupt.check()?;
     outputs.claim(&packaged.name.to_string(), &built.locked)?;
-    let product = hand_over(&built, &packaged, report, out, begun.elapsed())?;
-    limit_cache(context);
-    Ok(product)
+    hand_over(&built, &packaged, report, out, begun.elapsed())
 }
 
 /// Makes room in the object cache, where this build filled it.

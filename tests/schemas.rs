@@ -12,13 +12,14 @@ use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, repository, xtask};
 
 /// The verbs that have `--format`, and what describes their JSON.
-const VERBS: [(&str, &[&str]); 33] = [
+const VERBS: [(&str, &[&str]); 34] = [
     ("audit", &["audit", "compare"]),
     ("bench cache", &["bench-cache"]),
     ("bench emulated", &["bench-emulated"]),
     ("bench memory", &["bench-memory"]),
     ("bench narrowing", &["bench-narrowing"]),
     ("bench overhead", &["bench"]),
+    ("bench pip", &["bench-pip"]),
     ("bench rebuild", &["bench-rebuild"]),
     ("bench stale", &["bench-stale"]),
     ("build-ext", &["product"]),

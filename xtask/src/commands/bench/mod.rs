@@ -8,6 +8,7 @@ mod memory;
 mod narrowing;
 mod overhead;
 mod peers;
+mod pip;
 mod rebuild;
 mod stale;
 
@@ -38,6 +39,7 @@ enum What {
     Emulated(emulated::Emulated),
     Memory(memory::Memory),
     Narrowing(narrowing::Narrowing),
+    Pip(Box<pip::Pip>),
     Stale(stale::Stale),
     Rebuild(Box<rebuild::Rebuild>),
 }
@@ -51,6 +53,7 @@ impl Bench {
             What::Emulated(emulated) => emulated.run(),
             What::Memory(memory) => memory.run(),
             What::Narrowing(narrowing) => narrowing.run(),
+            What::Pip(pip) => pip.run(),
             What::Stale(stale) => stale.run(),
             What::Rebuild(rebuild) => rebuild.run(),
         }
