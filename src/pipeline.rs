@@ -230,16 +230,9 @@ fn product(
     wall: Duration,
 ) -> Product {
     let Resolved { target, .. } = &built.locked.resolved;
-    let mut sass: Vec<String> = report
-        .inspection
-        .files
-        .iter()
-        .flat_map(|file| &file.device_code)
-        .filter(|code| code.kind == audit::fatbin::Kind::Sass)
-        .map(|code| code.arch.to_string())
-        .collect();
+    let machine_code = report.inspection.machine_code();
+    let mut sass: Vec<String> = machine_code.iter().map(ToString::to_string).collect();
     sass.sort();
-    sass.dedup();
     let floors = report.inspection.floors.iter();
     Product {
         wheel,

@@ -202,10 +202,12 @@ impl Gate {
             return;
         }
         let lent = state.withdraw();
-        if state.tokens.is_some() && state.schedule.can_use_more(lent) {
+        if state.schedule.usable(lent) > 0 {
             let machine = self.left(&state, lent, &self.look());
             let spare = state.schedule.spare(lent, machine);
-            state.tokens.iter_mut().for_each(|tokens| tokens.offer(spare));
+            if let Some(tokens) = &mut state.tokens {
+                tokens.offer(spare);
+            }
         }
         self.tell(&state, lent);
     }

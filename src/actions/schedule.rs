@@ -131,15 +131,10 @@ impl Schedule {
     }
 
     /// How many threads more than it was lent what runs can use, where nothing waits.
-    fn usable(&self, lent: usize) -> usize {
+    pub(super) fn usable(&self, lent: usize) -> usize {
         let is_wanted = !self.waiting.is_empty() || self.running.values().any(|ask| ask.alone);
         let usable: usize = self.running.values().map(|ask| ask.further).sum();
         if is_wanted { 0 } else { usable.saturating_sub(lent) }
-    }
-
-    /// Whether there is any use in asking for [`Schedule::spare`].
-    pub(super) fn can_use_more(&self, lent: usize) -> bool {
-        self.usable(lent) > 0
     }
 
     /// How many threads more may be lent to what runs, of what processors and memory are left.

@@ -1,5 +1,6 @@
 //! What an audit found, as data; `docs/schemas/audit.schema.json` describes its JSON.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::closure::Closure;
 use super::coverage::DeviceCode;
 use super::elf::Elf;
-use super::fatbin::Fatbin;
+use super::fatbin::{Fatbin, GpuArch, Kind};
 use super::floors::Needs;
 use super::traces::Traces;
 use crate::artifact::Sha256;
@@ -40,6 +41,14 @@ pub struct Inspection {
     /// What is odd about the file itself, and harms nobody.
     #[serde(skip)]
     pub notes: Vec<Violation>,
+}
+
+impl Inspection {
+    /// What there is machine code for.
+    pub fn machine_code(&self) -> BTreeSet<GpuArch> {
+        let code = self.files.iter().flat_map(|file| &file.device_code);
+        code.filter(|code| code.kind == Kind::Sass).map(|code| code.arch).collect()
+    }
 }
 
 /// What a wheel says of itself, and what it should say.

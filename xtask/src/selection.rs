@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use crosswheel::cache::Limit;
 use crosswheel::pins::{self, CratePin, PinRule};
 use crosswheel::report::Event;
@@ -113,6 +114,18 @@ impl Selection {
         requests: &Requests,
     ) -> anyhow::Result<Vec<(Request, Options)>> {
         Ok(self.of(session, requests.read(session)?))
+    }
+
+    /// The one build of what can be measured only by itself, such as a `package`.
+    pub fn single(
+        &self,
+        session: &Session,
+        requests: &Requests,
+        what: &str,
+    ) -> anyhow::Result<(Request, Options)> {
+        let mut builds = self.builds(session, requests)?;
+        let single = builds.pop().filter(|_| builds.is_empty());
+        single.with_context(|| format!("one {what} for one target can be measured at a time"))
     }
 
     /// [`Selection::builds`] of requests that were read.

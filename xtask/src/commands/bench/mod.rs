@@ -95,8 +95,13 @@ fn ratio(one: u64, other: u64) -> f64 {
 
 /// The compilers for the default target.
 fn toolchain(session: &Session) -> anyhow::Result<Toolchain> {
-    let headers = Headers::default();
-    let machine = Machine { target: None, python: Some(PYTHON.to_owned()), headers };
+    toolchain_for(session, None)
+}
+
+/// The compilers for a target, or for the default one.
+fn toolchain_for(session: &Session, target: Option<&str>) -> anyhow::Result<Toolchain> {
+    let (target, python) = (target.map(str::to_owned), Some(PYTHON.to_owned()));
+    let machine = Machine { target, python, headers: Headers::default() };
     Ok(machine.toolchain(&session.context)?)
 }
 

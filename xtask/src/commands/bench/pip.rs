@@ -1,10 +1,10 @@
 //! `bench pip`: what a package takes by its own build, and what it takes by crosswheel.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use crosswheel::audit::fatbin::Kind;
 use crosswheel::audit::inspect;
 use crosswheel::configure::BuildFolder;
 use crosswheel::exec::Command;
@@ -17,8 +17,8 @@ use crosswheel::resolve::Options;
 use crosswheel::target::Sm;
 use serde::Serialize;
 
-use super::super::common::{Format, Headers, Machine, Session, SessionArgs, print_json};
-use super::{PYTHON, Times, median_by, ratio, seconds};
+use super::super::common::{Format, Session, SessionArgs, print_json};
+use super::{Times, median_by, ratio, seconds, toolchain_for};
 use crate::selection::{Requests, Selection};
 
 /// Builds a package by `pip wheel --no-build-isolation`, as it is, and by crosswheel without its
@@ -65,14 +65,17 @@ struct Row {
     /// Of the wheel, in bytes.
     size: u64,
     /// Machine code in the wheel.
-    sass: Vec<Sm>,
+    sass: BTreeSet<Sm>,
 }
 
 impl Row {
     fn of(name: &'static str, times: Times, wheel: &Path) -> anyhow::Result<Self> {
         let Times { wall_ms, cpu_ms } = times;
         let size = fs_err::metadata(wheel)?.len();
-        Ok(Self { name, wall_ms, cpu_ms, size, sass: machine_code(wheel)? })
+        let inspection = inspect(wheel).map_err(crosswheel::Error::from)?;
+        // In one family or alone, it is one architecture.
+        let sass: BTreeSet<Sm> = inspection.machine_code().iter().map(|arch| arch.sm).collect();
+        Ok(Self { name, wall_ms, cpu_ms, size, sass })
     }
 }
 
@@ -106,10 +109,7 @@ impl Pip {
     pub fn run(&self) -> anyhow::Result<u8> {
         anyhow::ensure!(self.runs > 0, "there is nothing to measure");
         let session = Session::open(&self.session)?;
-        let mut builds = self.selection.builds(&session, &self.requests)?;
-        let (Some((request, options)), true) = (builds.pop(), builds.is_empty()) else {
-            anyhow::bail!("one package for one target can be measured at a time");
-        };
+        let (request, options) = self.selection.single(&session, &self.requests, "package")?;
         let cuda = self.toolkit(&session)?;
         let bench = Bench { session: &session, interpreter: &self.interpreter, cuda: &cuda };
         let locked = bench.prepare(&request, &options)?;
@@ -118,7 +118,7 @@ impl Pip {
         let mut runs: [Vec<Row>; 3] = Default::default();
         for _ in 0..self.runs {
             let pip = bench.by_pip(&locked, jobs)?;
-            let arch = pip.sass.clone();
+            let arch: Vec<Sm> = pip.sass.iter().copied().collect();
             anyhow::ensure!(!arch.is_empty(), "pip's wheel has no machine code for a GPU");
             let as_asked = bench.prepare(&request, &Options { arch, ..options.clone() })?;
             let builds = [
@@ -148,10 +148,7 @@ impl Pip {
         if session.context.environment.get("CUDA_HOME").is_some() {
             return Ok(Vec::new());
         }
-        let target = Some(PIPS_TARGET.to_owned());
-        let machine =
-            Machine { target, python: Some(PYTHON.to_owned()), headers: Headers::default() };
-        let toolchain = machine.toolchain(&session.context)?;
+        let toolchain = toolchain_for(session, Some(PIPS_TARGET))?;
         Ok(vec![("CUDA_HOME", toolchain.cuda.display().to_string())])
     }
 }
@@ -205,15 +202,4 @@ impl Bench<'_> {
         })?;
         Row::of(name, times, &wheel.unwrap_or_default())
     }
-}
-
-/// The architectures that a wheel has machine code for.
-fn machine_code(wheel: &Path) -> anyhow::Result<Vec<Sm>> {
-    let inspection = inspect(wheel).map_err(crosswheel::Error::from)?;
-    let code = inspection.files.iter().flat_map(|file| &file.device_code);
-    let code = code.filter(|code| code.kind == Kind::Sass);
-    let mut sass: Vec<Sm> = code.map(|code| code.arch.sm).collect();
-    sass.sort_unstable();
-    sass.dedup();
-    Ok(sass)
 }

@@ -78,10 +78,7 @@ impl Rebuild {
         let mut session = Session::open(&self.session)?;
         // An edit that an earlier run made too is compiled again.
         session.context.cache.enabled = false;
-        let mut builds = self.selection.builds(&session, &self.requests)?;
-        let (Some((request, options)), true) = (builds.pop(), builds.is_empty()) else {
-            anyhow::bail!("one checkout for one target can be measured at a time");
-        };
+        let (request, options) = self.selection.single(&session, &self.requests, "checkout")?;
         let Request::Folder(folder) = &request else {
             anyhow::bail!("`{request}` is no checkout: name a folder");
         };
