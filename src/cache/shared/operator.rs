@@ -49,7 +49,7 @@ impl Remotely {
         match runtime.block_on(async { tokio::time::timeout(limit, request).await }) {
             Ok(Ok(answer)) => Ok(Some(answer)),
             Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Ok(Err(error)) => Err(self.remote.redact(&error.to_string())),
+            Ok(Err(error)) => Err(self.remote.redact(&said(&error))),
             Err(_) => Err(format!("nothing was answered for {} s", seconds(limit))),
         }
     }
@@ -75,6 +75,21 @@ impl Backend for Remotely {
             None => Err("it has no place for entries".to_owned()),
         }
     }
+}
+
+/// opendal shows all of an answer; of one by HTTP, its status and what it says first tell enough.
+fn said(error: &opendal::Error) -> String {
+    let text = error.to_string();
+    let status = text.split_once("status: ").and_then(|(_, rest)| rest.get(..3));
+    let Some(status) = status.filter(|status| status.parse::<u16>().is_ok()) else { return text };
+    let mut reason = vec![format!("it answers with HTTP status {status}")];
+    let first = error.message().lines().next().unwrap_or_default();
+    // A page is for browsers.
+    reason.extend((!first.is_empty() && !first.starts_with('<')).then(|| first.to_owned()));
+    if let "401" | "403" = status {
+        reason.push("`CROSSWHEEL_CACHE_REMOTE_USER` and its kin say who asks".to_owned());
+    }
+    reason.join(": ")
 }
 
 fn seconds(duration: Duration) -> f64 {
@@ -134,4 +149,26 @@ fn build<B: Builder>(options: BTreeMap<String, String>, http: &Http) -> opendal:
 fn address(url: &Url, scheme: &str) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{scheme}://{}{port}", url.host_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_answer_its_status_is_told() {
+        let error = |message: &str, status: &str| {
+            let response = format!("Parts {{ status: {status}, version: HTTP/1.1 }}");
+            let error = opendal::Error::new(ErrorKind::Unexpected, message);
+            said(&error.with_context("response", response))
+        };
+        assert_eq!(
+            error("<html>\n</html>", "401"),
+            "it answers with HTTP status 401: `CROSSWHEEL_CACHE_REMOTE_USER` and its kin say who asks"
+        );
+        let missing = "S3Error { code: \"NoSuchBucket\" }";
+        assert_eq!(error(missing, "404"), format!("it answers with HTTP status 404: {missing}"));
+        let error = opendal::Error::new(ErrorKind::Unexpected, "refused");
+        assert_eq!(said(&error), error.to_string());
+    }
 }
