@@ -1,6 +1,8 @@
 //! The chain of stages, and what need not be done again.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -109,8 +111,16 @@ pub fn build_in(
     outputs: &Outputs,
 ) -> Result<Product> {
     let begun = Instant::now();
-    let (built, packaged) = make(context, locked, folder)?;
-    let report = audit::check(context, &built, &packaged)?;
+    let _hold = context.components.hold()?;
+    let built = compiled(context, locked, folder)?;
+    // A large file is deflated on one processor; what the target has is read on another.
+    let (packaged, providers) = thread::scope(|scope| {
+        let providers = scope.spawn(|| audit::providers(context, &built));
+        (package::package(&built), providers.join())
+    });
+    let providers = providers.unwrap_or_else(|panic| resume_unwind(panic))?;
+    let packaged = packaged?;
+    let report = audit::check(&built, &packaged, &providers)?;
     // What is handed over is handed over whole.
     context.interrupt.check()?;
     outputs.claim(&packaged.name.to_string(), &built.locked)?;
@@ -135,12 +145,18 @@ pub(crate) fn make(
     folder: BuildFolder,
 ) -> Result<(Built, Packaged)> {
     let _hold = context.components.hold()?;
+    let built = compiled(context, locked, folder)?;
+    let packaged = package::package(&built)?;
+    Ok((built, packaged))
+}
+
+/// From locked inputs to the wheel that the package's own backend makes.
+fn compiled(context: &Context, locked: Locked, folder: BuildFolder) -> Result<Built> {
     let patched = patch(context, fetch(context, locked)?, folder)?;
     context.interrupt.check()?;
     let built = compile(context, configure(context, patched)?)?;
     context.interrupt.check()?;
-    let packaged = package::package(&built)?;
-    Ok((built, packaged))
+    Ok(built)
 }
 
 /// The product of these inputs, where it was handed over to this folder before and is still there.

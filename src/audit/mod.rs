@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use cache::inspect_once;
 pub use inspect::{inspect, inspect_for};
 pub use report::{Code, FileFacts, Inspection, Report, Violation};
-pub use stage::{Rejected, check};
+pub use stage::{Rejected, check, providers};
 
 use crate::error::{Class, Diagnose};
 use crate::package::PackageError;

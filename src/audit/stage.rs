@@ -39,9 +39,9 @@ fn list(violations: &[Violation]) -> String {
     violations.iter().map(line).collect()
 }
 
-/// Audits a wheel that was just packaged: also whether the target and the torch that it was built
-/// for have every symbol that it needs.
-pub fn check(context: &Context, built: &Built, packaged: &Packaged) -> Result<Report> {
+/// Audits a wheel that was just packaged: also whether its target, of which `providers` tells,
+/// has every symbol that it needs.
+pub fn check(built: &Built, packaged: &Packaged, providers: &Providers) -> Result<Report> {
     let target = &built.locked.resolved.target;
     let recipe = &built.locked.recipe;
     // What was left out on purpose is not missed.
@@ -52,12 +52,11 @@ pub fn check(context: &Context, built: &Built, packaged: &Packaged) -> Result<Re
         waivers: recipe.waivers.clone(),
         own: true,
     };
-    let providers = providers(context, built)?;
     let folders = [built.folder.root(), &built.store].map(|path| path.display().to_string());
     let report = inspect_for(&packaged.path, &folders)?.check_with(
         Some(target),
         &policy,
-        Some(&providers),
+        Some(providers),
     )?;
     if report.passed() {
         return Ok(report);
@@ -66,9 +65,9 @@ pub fn check(context: &Context, built: &Built, packaged: &Packaged) -> Result<Re
     Err(Rejected { wheel, target, violations: report.violations }.into())
 }
 
-/// What the target has: its torch as the SDK has it, by whole libraries or by stubs, which have
+/// What the target has for a wheel: its torch as the SDK has it, by whole libraries or by stubs, which have
 /// the same symbols.
-fn providers(context: &Context, built: &Built) -> Result<Providers> {
+pub fn providers(context: &Context, built: &Built) -> Result<Providers> {
     let resolved = &built.locked.resolved;
     let facts = &built.torch.facts;
     let torch = libraries::of_folder(&built.torch.python_path.join("torch"), resolved.target.arch)?;

@@ -5,6 +5,7 @@
 //! here runs a tool or looks at what is inside the members.
 
 pub mod archive;
+mod deflate;
 pub mod metadata;
 pub mod name;
 pub(crate) mod parallel;

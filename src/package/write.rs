@@ -5,24 +5,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tempfile::NamedTempFile;
-use zip::write::{PreparedZipFile, SimpleFileOptions};
-use zip::{CompressionMethod, System, ZipWriter};
+use zip::{DateTime, ZipWriter};
 
 use super::archive::{Content, Source, WheelContents, into_io};
+use super::deflate::{Deflated, deflate};
 use super::name::{escape_name, escape_version};
 use super::{Identity, PackageError, Packaged, WheelName, metadata, parallel, record};
 use crate::artifact::Sha256;
-
-/// The deflate level of every member. With the deflate that `Cargo.lock` pins it decides the
-/// bytes of every wheel; a test holds both by a digest.
-const DEFLATE_LEVEL: i64 = 6;
 
 /// A member, compressed.
 struct Compressed {
     path: String,
     digest: Sha256,
     size: u64,
-    file: PreparedZipFile,
+    mode: u32,
+    content: Deflated,
 }
 
 /// Writes the wheel into a folder, which is made where it is missing, under the name that
@@ -43,17 +40,17 @@ pub fn write_wheel(
         tags: identity.tags.clone(),
     };
     let members = renamed_members(contents, identity, &version, &name)?;
-    let options = options(identity);
+    let compress = |path: &str, bytes: &[u8], mode| {
+        let content = deflate(bytes).map_err(|source| member_error(contents, path, source))?;
+        let (digest, size) = (Sha256::of(bytes), bytes.len() as u64);
+        Ok(Compressed { path: path.to_owned(), digest, size, mode, content })
+    };
     let compressed = parallel::map(
         &members,
         |(_, c)| content_size(c),
         |(path, content)| {
-            let bytes = contents.bytes(content)?;
             let mode = if content.executable { 0o755 } else { 0o644 };
-            let file = compress(path, &bytes, options.unix_permissions(mode))
-                .map_err(|source| member_error(contents, path, source))?;
-            let (digest, size) = (Sha256::of(&bytes), bytes.len() as u64);
-            Ok(Compressed { path: path.clone(), digest, size, file })
+            compress(path, &contents.bytes(content)?, mode)
         },
     );
     let mut compressed = compressed.into_iter().collect::<Result<Vec<_>, PackageError>>()?;
@@ -62,13 +59,10 @@ pub fn write_wheel(
     let lines = compressed.iter().map(|c| (c.path.as_str(), &c.digest, c.size));
     let record = record::write(lines, &record_path)
         .map_err(|error| member_error(contents, &record_path, io::Error::other(error)))?;
-    let file = compress(&record_path, &record, options.unix_permissions(0o644))
-        .map_err(|source| member_error(contents, &record_path, source))?;
-    let (digest, size) = (Sha256::of(&record), record.len() as u64);
-    compressed.push(Compressed { path: record_path, digest, size, file });
+    compressed.push(compress(&record_path, &record, 0o644)?);
 
     let (path, count) = (folder.join(name.to_string()), compressed.len());
-    let (sha256, size) = assemble(compressed, &path, folder)
+    let (sha256, size) = assemble(&compressed, identity.time.to_zip(), &path, folder)
         .map_err(|source| PackageError::Write { path: path.clone(), source })?;
     Ok(Packaged { path, name, sha256, size, members: count, pins: Vec::new() })
 }
@@ -123,20 +117,13 @@ fn member_error(contents: &WheelContents, member: &str, source: io::Error) -> Pa
     PackageError::Member { path: contents.origin.clone(), member: member.to_owned(), source }
 }
 
-fn options(identity: &Identity) -> SimpleFileOptions {
-    SimpleFileOptions::default()
-        .system(System::Unix)
-        .compression_method(CompressionMethod::Deflated)
-        .compression_level(Some(DEFLATE_LEVEL))
-        .last_modified_time(identity.time.to_zip())
-}
-
-fn compress(path: &str, bytes: &[u8], options: SimpleFileOptions) -> io::Result<PreparedZipFile> {
-    PreparedZipFile::from_data(path, options, bytes).map_err(into_io)
-}
-
 /// Writes beside the final place and renames, so that no half a wheel ever has the name of one.
-fn assemble(members: Vec<Compressed>, path: &Path, folder: &Path) -> io::Result<(Sha256, u64)> {
+fn assemble(
+    members: &[Compressed],
+    time: DateTime,
+    path: &Path,
+    folder: &Path,
+) -> io::Result<(Sha256, u64)> {
     fs_err::create_dir_all(folder)?;
     let temporary = tempfile::Builder::new()
         .prefix(".crosswheel-")
@@ -144,15 +131,17 @@ fn assemble(members: Vec<Compressed>, path: &Path, folder: &Path) -> io::Result<
         // As `open` makes any new file; the umask applies.
         .permissions(std::fs::Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
-    write_archive(&temporary, members)?;
+    write_archive(&temporary, members, time)?;
     let summary = Sha256::of_reader(fs_err::File::open(temporary.path())?)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     Ok(summary)
 }
 
-fn write_archive(file: &NamedTempFile, members: Vec<Compressed>) -> io::Result<()> {
+fn write_archive(file: &NamedTempFile, members: &[Compressed], time: DateTime) -> io::Result<()> {
     let mut zip = ZipWriter::new(io::BufWriter::new(file.as_file()));
-    zip.add_prepared_files(members.into_iter().map(|m| m.file)).map_err(into_io)?;
+    for member in members {
+        member.content.add_to(&mut zip, &member.path, time, member.mode)?;
+    }
     zip.finish().map_err(into_io)?.flush()
 }
