@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::actions::Kind;
+
 /// Something that happened. Identifiers are unique within one run.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -56,6 +58,8 @@ pub enum Event {
         id: u64,
         /// What it makes, such as `causal_conv1d_fwd.o`.
         label: String,
+        /// What it does.
+        kind: Kind,
     },
     /// A compiler call ended.
     ActionFinished {
@@ -63,6 +67,10 @@ pub enum Event {
         id: u64,
         /// Wall time.
         wall: Duration,
+        /// Processor time.
+        cpu: Duration,
+        /// The most memory that it took, in bytes.
+        peak_memory: u64,
         /// Whether it succeeded.
         success: bool,
         /// Whether the cache had its results.

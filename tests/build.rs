@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::faults::plain_with;
+use crate::faults::{PLAIN, plain_with};
 use crate::support::schema::assert_conforms;
 use crate::support::xtask::{Run, Workplace, new_comment, xtask};
 
@@ -217,7 +217,7 @@ fn a_backend_is_told_what_the_recipe_says() {
 #[test]
 fn a_spelling_of_a_folder_is_no_other_build() {
     let workplace = Workplace::new("spelling");
-    let source = workplace.source("plain", &crate::faults::PLAIN);
+    let source = workplace.source("plain", &PLAIN);
     let first = Run::of(&workplace.build(&source, "dist", &[])).product();
     let dotted = workplace.path(".").join(source.file_name().unwrap());
     let again = Run::of(&workplace.build(&dotted, "dist", &[])).product();
@@ -226,9 +226,37 @@ fn a_spelling_of_a_folder_is_no_other_build() {
 }
 
 #[test]
+fn a_timeline_shows_what_compiled_and_what_failed() {
+    let workplace = Workplace::new("timeline");
+    let source = workplace.source("plain", &PLAIN);
+    let build = |page: &Path| {
+        let more = ["--timeline", page.to_str().unwrap()];
+        Run::of(&workplace.build(&source, "dist", &more))
+    };
+    build(&workplace.path("nowhere/page.html")).fails(11, &["page.html` cannot be written"]);
+    assert!(workplace.builds(&source).is_empty());
+
+    let page = workplace.path("page.html");
+    let shows = |class: &str, name: &str| {
+        let text = fs_err::read_to_string(&page).unwrap();
+        let bar = text.split("<i ").find(|bar| bar.contains(&format!(">{name}</i>")));
+        let bar = bar.unwrap_or_else(|| panic!("`{name}` is not in {text}"));
+        assert!(bar.starts_with(&format!("class=\"{class}")), "{bar}");
+    };
+    build(&page).product();
+    shows("compile", "plain.o");
+    let folder = source.file_name().unwrap().to_str().unwrap();
+    shows("step", &format!("building {folder}"));
+    fs_err::write(source.join("plain.c"), "int broken(void) { return 1 }\n").unwrap();
+    build(&page).fails(9, &["plain.c"]);
+    shows("failed", "plain.o");
+    assert_eq!(fs_err::read_dir(workplace.path("")).unwrap().count(), 3, "nothing else is left");
+}
+
+#[test]
 fn a_change_is_measured_and_the_file_given_back() {
     let workplace = Workplace::new("rebuild");
-    let source = workplace.source("plain", &crate::faults::PLAIN);
+    let source = workplace.source("plain", &PLAIN);
     let before = fs_err::read(source.join("plain.c")).unwrap();
     let words = ["bench", "rebuild", "--edit", "plain.c", "--runs", "2", "--format", "json"];
     let measured = Run::of(&xtask(

@@ -96,7 +96,7 @@ fn the_bytes_are_pinned() {
     assert_eq!(packaged.size, bytes.len() as u64);
     assert_eq!(
         packaged.sha256.to_string(),
-        "8a2f2f8cecba14aaad9348ba224ef09421206a6cecb19903d86561bbe694f5ee"
+        "ef6945b9f6a38754eb3329b1937db523267260bc832008a6b086a8dcdba4aeb9"
     );
 }
 

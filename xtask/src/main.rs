@@ -12,6 +12,7 @@ mod plans;
 mod products;
 mod screen;
 mod selection;
+mod timeline;
 mod until;
 
 use std::process::ExitCode;

@@ -9,6 +9,8 @@ use crosswheel::report::{Event, Reporter};
 use crosswheel::sync;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::timeline::Timeline;
+
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -39,6 +41,7 @@ pub struct Screen {
     verbose: bool,
     bars: MultiProgress,
     state: Mutex<State>,
+    timeline: Mutex<Option<Timeline>>,
 }
 
 #[derive(Default)]
@@ -85,12 +88,23 @@ impl Screen {
             verbose,
             bars: MultiProgress::with_draw_target(target),
             state: Mutex::default(),
+            timeline: Mutex::default(),
         })
     }
 
     /// Whether results only are wanted.
     pub fn is_quiet(&self) -> bool {
         self.mode == Mode::Quiet
+    }
+
+    /// From now on, keeps what happens when.
+    pub fn keep_timeline(&self) {
+        sync::lock(&self.timeline).get_or_insert_with(Timeline::new);
+    }
+
+    /// What was kept, if anything was.
+    pub fn take_timeline(&self) -> Option<Timeline> {
+        sync::lock(&self.timeline).take()
     }
 
     /// Removes what is drawn, so that a table or an error can follow.
@@ -246,6 +260,9 @@ const ACTION_TEMPLATE: &str =
 
 impl Reporter for Screen {
     fn report(&self, event: Event) {
+        if let Some(timeline) = &mut *sync::lock(&self.timeline) {
+            timeline.take(&event);
+        }
         let mut guard = sync::lock(&self.state);
         let state = &mut *guard;
         match event {
@@ -266,8 +283,8 @@ impl Reporter for Screen {
             Event::ActionsPlanned { labels, remaining } => {
                 self.actions_planned(state, labels.len() as u64, remaining);
             }
-            Event::ActionStarted { id, label } => self.action_started(state, id, label),
-            Event::ActionFinished { id, wall, success, restored } => {
+            Event::ActionStarted { id, label, .. } => self.action_started(state, id, label),
+            Event::ActionFinished { id, wall, success, restored, .. } => {
                 let verb = match (success, restored) {
                     (false, _) => "failed",
                     (true, false) => "compiled",

@@ -316,15 +316,17 @@ fn run_action(
         return;
     }
     let id = next_id();
-    shared.reporter.report(Event::ActionStarted { id, label: start.label.clone() });
+    let (label, kind) = (start.label.clone(), start.kind);
+    shared.reporter.report(Event::ActionStarted { id, label, kind });
     shared.sampler.watch(pid);
     let mut finish = match receive(reader) {
         Ok(Some(Request::Finish(finish))) => Some(finish),
         _ => None,
     };
     let sampled = shared.sampler.take(pid);
-    let wall = finish.as_ref().map_or(0, |finish| finish.wall_ms);
-    let wall = Duration::from_millis(wall);
+    let time = |ms: fn(&Finish) -> u64| Duration::from_millis(finish.as_ref().map_or(0, ms));
+    let (wall, cpu) = (time(|finish| finish.wall_ms), time(|finish| finish.cpu_ms));
+    let peak_memory = sampled.max(finish.as_ref().map_or(0, |finish| finish.max_rss));
     let success = finish.as_ref().is_some_and(|finish| finish.exit == 0);
     let again = finish.as_ref().is_some_and(|finish| finish.again);
     if !success && !again {
@@ -352,19 +354,21 @@ fn run_action(
         shared.record(action(start, finish, sampled));
     }
     let restored = false;
-    shared.reporter.report(Event::ActionFinished { id, wall, success, restored });
+    let end = Event::ActionFinished { id, wall, cpu, peak_memory, success, restored };
+    shared.reporter.report(end);
 }
 
 fn restore(shared: &Shared, restored: Restored) {
     let Restored { start, result, saved, wall_ms } = restored;
     shared.keeper.used(&result);
-    let (id, label) = (next_id(), start.label.clone());
-    shared.reporter.report(Event::ActionStarted { id, label });
+    let (id, label, kind) = (next_id(), start.label.clone(), start.kind);
+    shared.reporter.report(Event::ActionStarted { id, label, kind });
     let action = Action { wall_ms, restored: Some(saved), ..action(start, Finish::default(), 0) };
     shared.record(action);
-    let wall = Duration::from_millis(wall_ms);
+    let (wall, cpu, peak_memory) = (Duration::from_millis(wall_ms), Duration::ZERO, 0);
     let (success, restored) = (true, true);
-    shared.reporter.report(Event::ActionFinished { id, wall, success, restored });
+    let end = Event::ActionFinished { id, wall, cpu, peak_memory, success, restored };
+    shared.reporter.report(end);
 }
 
 fn action(start: Start, finish: Finish, sampled: u64) -> Action {

@@ -25,6 +25,9 @@ pub struct Args {
     /// Where the library and its manifest go, in a folder named after the target
     #[arg(long, value_name = "DIR", default_value = "dist")]
     out: PathBuf,
+    /// Write a page for a browser that shows what was done when, and what memory it took
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
     /// text, or one JSON array of products on stdout
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -34,6 +37,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let session = Session::open(&args.session)?;
+    session.with_timeline(args.timeline.as_deref(), || build(args, &session))
+}
+
+fn build(args: &Args, session: &Session) -> anyhow::Result<u8> {
     let context = &session.context;
     let out = context.environment.current_dir().join(&args.out);
     let request = match Request::of_cmake(&args.path, context.environment.current_dir()) {
@@ -41,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         None => rust::request(context, &args.path, args.package.as_deref())?,
     };
     let mut built = Vec::new();
-    for (request, options) in args.selection.of(&session, vec![request]) {
+    for (request, options) in args.selection.of(session, vec![request]) {
         let failed = || format!("{} could not be built", args.path.display());
         let locked = pipeline::prepare(context, request, &options).with_context(failed)?;
         let out = out.join(&locked.resolved.variant);
@@ -52,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     session.screen.clear();
     match args.format {
         Format::Json => products::print_json(&built, &[])?,
-        Format::Text => products::print(&session, &built, &[]),
+        Format::Text => products::print(session, &built, &[]),
     }
     Ok(0)
 }

@@ -48,6 +48,9 @@ pub struct Args {
     /// Say what would be downloaded and built, and how long it would take; build nothing
     #[arg(long)]
     dry_run: bool,
+    /// Write a page for a browser that shows what was done when, and what memory it took
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
     /// text, or one JSON array on stdout: of products, or of plans with `--dry-run`
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -57,15 +60,19 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let (session, _) = Session::with_bundle(&args.session, args.bundle.as_deref())?;
+    session.with_timeline(args.timeline.as_deref(), || build(args, &session))
+}
+
+fn build(args: &Args, session: &Session) -> anyhow::Result<u8> {
     let out = session.context.environment.current_dir().join(&args.out);
-    let mut builds = args.selection.builds(&session, &args.requests)?;
+    let mut builds = args.selection.builds(session, &args.requests)?;
     let until = args.until.map(Until::moment);
     for (_, options) in &mut builds {
         options.max_silence = args.max_silence.unwrap_or_default();
         options.keep_going = args.keep_going;
         options.until = until;
     }
-    let mut run = Run { session: &session, keep_going: args.keep_going, failures: Vec::new() };
+    let mut run = Run { session, keep_going: args.keep_going, failures: Vec::new() };
     let mut outputs = Outputs::default();
     let locked = run.each(builds, |(request, options)| {
         let locked = pipeline::prepare(&session.context, request, &options)?;
@@ -80,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     session.screen.clear();
     match args.format {
         Format::Json => products::print_json(&built, &run.failures)?,
-        Format::Text => products::print(&session, &built, &run.failures),
+        Format::Text => products::print(session, &built, &run.failures),
     }
     Ok(failure::exit_code(&run.failures))
 }

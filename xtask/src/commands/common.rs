@@ -13,6 +13,7 @@ use crosswheel::resolve::{self, Options};
 use crosswheel::toolchain::{Request, Toolchain};
 
 use crate::screen::{Mode, Screen};
+use crate::timeline::Place;
 
 /// How results are printed on stdout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -95,6 +96,28 @@ impl Session {
 }
 
 impl Session {
+    /// Does the work and writes the timeline that is wanted, also of work that failed.
+    pub fn with_timeline<R>(
+        &self,
+        wanted: Option<&Path>,
+        work: impl FnOnce() -> anyhow::Result<R>,
+    ) -> anyhow::Result<R> {
+        let Some(path) = wanted else { return work() };
+        let path = self.context.environment.current_dir().join(path);
+        let place = Place::open(&path).map_err(crosswheel::Error::from)?;
+        self.screen.keep_timeline();
+        let result = work();
+        let words: Vec<_> = std::env::args_os().skip(1).collect();
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let title = format!("cargo xtask {}", words.join(" "));
+        let written =
+            self.screen.take_timeline().map_or(Ok(()), |timeline| timeline.write(&title, place));
+        // What stopped the work is told, whatever became of the page.
+        let result = result?;
+        written.map_err(crosswheel::Error::from)?;
+        Ok(result)
+    }
+
     /// The toolchain's ninja.
     pub fn ninja(&self) -> crosswheel::Result<PathBuf> {
         let context = &self.context;

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 use crosswheel::audit::inspect;
 use crosswheel::configure::BuildFolder;
-use crosswheel::exec::Command;
+use crosswheel::context::Context;
+use crosswheel::exec::{Command, capture};
 use crosswheel::fetch::source_tree;
 use crosswheel::lock::Locked;
 use crosswheel::outputs::Outputs;
@@ -30,7 +32,7 @@ pub struct Pip {
     /// A Python that has pip, torch, ninja, and what else the package's build requires. Variables of
     /// this shell are pip's too, such as `CUDA_HOME`: without one, pip gets crosswheel's toolkit
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
-    interpreter: PathBuf,
+    interpreter: String,
     /// How many builds of each kind are made, in turn; their medians are compared
     #[arg(long, default_value_t = 1)]
     runs: usize,
@@ -110,8 +112,9 @@ impl Pip {
         anyhow::ensure!(self.runs > 0, "there is nothing to measure");
         let session = Session::open(&self.session)?;
         let (request, options) = self.selection.single(&session, &self.requests, "package")?;
+        let interpreter = self.interpreter(&session.context)?;
         let cuda = self.toolkit(&session)?;
-        let bench = Bench { session: &session, interpreter: &self.interpreter, cuda: &cuda };
+        let bench = Bench { session: &session, interpreter: &interpreter, cuda: &cuda };
         let locked = bench.prepare(&request, &options)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = options.jobs.map_or(cores, usize::from);
@@ -143,6 +146,20 @@ impl Pip {
         Ok(crate::exit_codes::SUCCESS)
     }
 
+    /// Finds out before anything is fetched that pip could build nothing.
+    fn interpreter(&self, context: &Context) -> anyhow::Result<PathBuf> {
+        let Context { environment, interrupt, .. } = context;
+        let wanted = || format!("`{}` has to be a Python with pip and torch", self.interpreter);
+        let found = capture::find(environment, &self.interpreter).with_context(wanted)?;
+        Command::new(&found, environment.current_dir())
+            .args(["-c", "import pip, torch"])
+            .variables(environment.all())
+            .check(interrupt)
+            .map_err(crosswheel::Error::from)
+            .with_context(wanted)?;
+        Ok(found)
+    }
+
     /// What tells pip of CUDA, where the shell does not.
     fn toolkit(&self, session: &Session) -> anyhow::Result<Vec<(&'static str, String)>> {
         if session.context.environment.get("CUDA_HOME").is_some() {
@@ -172,6 +189,7 @@ impl Bench<'_> {
         let folder = tempfile::tempdir()?;
         let (tree, out) = (folder.path().join("source"), folder.path().join("out"));
         source_tree(context, &locked.source, &[], &tree)?;
+        fs_err::create_dir(&out)?;
         let words = ["-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-cache-dir"];
         let command = Command::new(self.interpreter, &tree)
             .args(words)
