@@ -234,6 +234,7 @@ fn a_timeline_shows_what_compiled_and_what_failed() {
         Run::of(&workplace.build(&source, "dist", &more))
     };
     build(&workplace.path("nowhere/page.html")).fails(11, &["page.html` cannot be written"]);
+    build(&workplace.path("")).fails(11, &["cannot be written", "is a directory"]);
     assert!(workplace.builds(&source).is_empty());
 
     let page = workplace.path("page.html");

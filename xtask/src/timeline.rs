@@ -71,13 +71,17 @@ impl Diagnose for TimelineError {
 impl Place {
     /// Learns before a long build, and not after it, that the page could not be written.
     pub fn open(path: &Path) -> Result<Self, TimelineError> {
+        let failed = |source| TimelineError { path: path.to_owned(), source };
+        if path.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let file = tempfile::Builder::new()
             .prefix(".crosswheel-")
             // As `open` makes any new file; the umask applies.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder.unwrap_or(Path::new(".")))
-            .map_err(|source| TimelineError { path: path.to_owned(), source })?;
+            .map_err(failed)?;
         Ok(Self { path: path.to_owned(), file })
     }
 }
