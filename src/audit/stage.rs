@@ -65,8 +65,8 @@ pub fn check(built: &Built, packaged: &Packaged, providers: &Providers) -> Resul
     Err(Rejected { wheel, target, violations: report.violations }.into())
 }
 
-/// What the target has for a wheel: its torch as the SDK has it, by whole libraries or by stubs, which have
-/// the same symbols.
+/// What the target has for a wheel: its torch as the SDK has it, by whole libraries or by stubs,
+/// which have the same symbols.
 pub fn providers(context: &Context, built: &Built) -> Result<Providers> {
     let resolved = &built.locked.resolved;
     let facts = &built.torch.facts;

@@ -351,7 +351,7 @@ fn run_action(
         if finish.unkept.as_deref() == Some(UNTRACED) {
             shared.keeper.warn(format!("nothing is kept in the object cache: {UNTRACED}"));
         }
-        shared.record(action(start, finish, sampled));
+        shared.record(action(start, finish, peak_memory));
     }
     let restored = false;
     let end = Event::ActionFinished { id, wall, cpu, peak_memory, success, restored };
@@ -371,9 +371,9 @@ fn restore(shared: &Shared, restored: Restored) {
     shared.reporter.report(end);
 }
 
-fn action(start: Start, finish: Finish, sampled: u64) -> Action {
+fn action(start: Start, finish: Finish, peak_memory: u64) -> Action {
     let Start { kind, label, source, output, command, cwd, mut notes, sms, alone, .. } = start;
-    let Finish { exit, wall_ms, cpu_ms, max_rss, unkept, .. } = finish;
+    let Finish { exit, wall_ms, cpu_ms, unkept, .. } = finish;
     notes.extend(alone.then(|| "was killed for want of memory, and ran again alone".to_owned()));
     notes.extend(unkept.map(|reason| format!("not cached: {reason}")));
     Action {
@@ -385,7 +385,7 @@ fn action(start: Start, finish: Finish, sampled: u64) -> Action {
         cwd,
         wall_ms,
         cpu_ms,
-        peak_memory: sampled.max(max_rss),
+        peak_memory,
         memory_method: MemoryMethod::AnonymousSampling,
         exit,
         restored: None,
